@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace lockstep::jobs {
+
+/// One array of a shard's batch. Float32 arrays of shape [B, C, H, W] lie channels-last in memory
+/// (B, H, W, C); all others lie as their shape says.
+struct Field {
+  enum class Kind { float32, int64, uint8 };
+  std::string name;
+  Kind kind = Kind::float32;
+  std::vector<int64_t> shape;
+  bool scratch = false;  // only for the maker's own use between sample and shard: never handed on
+};
+
+/// Which draw of which picture: with the seed it decides every random number of a sample.
+struct SampleKey {
+  int64_t epoch = 0;
+  int64_t sample = 0;  // index in the data set
+  int64_t repeat = 0;  // 0 ... repeats - 1 (repeated augmentation)
+};
+
+/// Which shard of which step: with the seed it decides every random number of a batch.
+struct ShardKey {
+  int64_t step = 0;  // updates done before
+  int64_t shard = 0;
+};
+
+/// The memory of one shard's batch, an array per field, in the order of fields().
+using ShardArrays = std::vector<std::span<std::byte>>;
+
+/// How a job makes the batch of one shard out of files. Knows no torch. Const and called from many
+/// threads at once: make_sample() for every index of a shard in any order, then finish_shard() once.
+class BatchMaker {
+ public:
+  virtual ~BatchMaker() = default;
+
+  virtual std::vector<Field> fields(int64_t batch_size) const = 0;
+
+  /// Decodes `file` (the bytes of a picture) and writes row `index` of every field. Throws
+  /// pixels::ImageError when the picture cannot be read; the arrays are then written again.
+  virtual void make_sample(std::span<const std::byte> file, int64_t label, const SampleKey& key,
+                           int64_t index, const ShardArrays& arrays) const = 0;
+
+  /// What needs the whole batch: mixing, normalisation. `count` rows are in use.
+  virtual void finish_shard(const ShardKey& key, int64_t count, const ShardArrays& arrays) const = 0;
+};
+
+}  // namespace lockstep::jobs

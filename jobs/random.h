@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+
+namespace lockstep::jobs {
+
+/// What a stream of random numbers is for. Streams of different purposes never meet. The numbers are
+/// part of a run's identity: add at the end, never renumber.
+enum class Purpose : uint32_t {
+  initial_weights = 1,
+  order = 2,         // the permutation of an epoch
+  augmentation = 3,  // of one sample
+  mixing = 4,        // mixup and CutMix of one shard's batch
+  drop_path = 5,
+  pictures = 6,      // `data make`
+};
+
+/// Random numbers as a pure function of (seed, purpose, a, b) and the count of draws so far: Philox
+/// 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). `a` and `b` are
+/// (epoch, sample) or (step, shard). Cheap to make, copied freely, one per thread of use.
+class Random {
+ public:
+  Random(uint64_t seed, Purpose purpose, uint64_t a, uint64_t b);
+
+  uint32_t bits();                                    // 32 uniform bits
+  double uniform();                                   // [0, 1), 53 bits
+  double uniform(double low, double high);            // [low, high)
+  int64_t integer(int64_t low, int64_t high);         // [low, high), unbiased
+  bool chance(double probability);                    // uniform() < probability
+  double normal(double mean, double deviation);       // Box-Muller
+  double beta(double alpha, double beta);             // Marsaglia and Tsang's gamma, twice
+
+ private:
+  double gamma(double shape);
+  void refill();
+
+  uint32_t key_[2];
+  uint32_t counter_[4];
+  uint32_t block_[4];
+  int used_ = 4;
+};
+
+}  // namespace lockstep::jobs
