@@ -1,0 +1,82 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "jobs/batch_maker.h"
+#include "jobs/tensors.h"
+
+namespace lockstep::jobs {
+
+/// One tensor that a job asks for: the runner lays all of a kind into one arena.
+struct TensorSpec {
+  std::string name;
+  std::vector<int64_t> shape;
+  bool decays = true;          // parameters: weight decay applies
+  bool channels_last = false;  // four dimensions, the second innermost in memory
+  float initial = 0.0f;        // buffers: what they start from
+  bool averaged = false;       // buffers: the average follows them as it follows parameters
+};
+
+/// The views that a job works on; bound once, alive as long as the job. `average` and
+/// `average_buffers` are empty where the recipe keeps no average.
+struct State {
+  Tensors parameters;
+  Tensors buffers;
+  Tensors average;
+  Tensors average_buffers;
+};
+
+/// Batches of an evaluation, one after the other: the fields of the job's evaluation batch maker as
+/// tensors on the device.
+class BatchSource {
+ public:
+  virtual ~BatchSource() = default;
+  /// The next batch of this rank, `rows` of which count; null after the last.
+  virtual const Tensors* next(int64_t* rows) = 0;
+};
+
+using Measures = std::vector<std::pair<std::string, double>>;
+
+/// The mathematics of one kind of training. The runner owns time: it calls, in each step and for each
+/// of this rank's shards, loss() and its backward; after the sum over all shards after_sum(); then it
+/// updates parameters and average. Used by one thread. A job never communicates within a step: what
+/// must be added up over the shards it writes into its sums.
+class Job {
+ public:
+  virtual ~Job() = default;
+
+  /// In the order of registration, which is that of the arenas.
+  virtual std::vector<TensorSpec> parameters() const = 0;
+  /// State that no gradient moves: running statistics, DINO's centre.
+  virtual std::vector<TensorSpec> buffers() const = 0;
+  /// What is summed over the shards beside the gradients: float32, zero at the start of each shard.
+  virtual std::vector<TensorSpec> sums() const = 0;
+
+  /// Hands over the views. Called once, before everything below.
+  virtual void bind(State state) = 0;
+  /// Draws the initial parameters as the published code does; a pure function of the seed.
+  virtual void initialise(uint64_t seed) = 0;
+
+  virtual const BatchMaker& training_batches() const = 0;
+  virtual const BatchMaker& evaluation_batches() const = 0;
+
+  /// The mean loss of one shard, a scalar to be differentiated; fills `sums` with what this shard adds.
+  virtual at::Tensor loss(const Tensors& batch, const ShardKey& key, const Tensors& sums) = 0;
+  /// `sums` are those of all `shards`; moves the buffers.
+  virtual void after_sum(const Tensors& sums, int64_t shards) = 0;
+  /// How much of the average is kept by the update that makes step `step` (counted from 1).
+  virtual double average_decay(int64_t step) const = 0;
+
+  /// Evaluates the parameters, or the average; all ranks together, exact over the whole set; every
+  /// rank gets the same measures.
+  virtual Measures evaluate(BatchSource& batches, comm::Communicator& communicator,
+                            bool use_average) = 0;
+};
+
+}  // namespace lockstep::jobs

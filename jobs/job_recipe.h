@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "jobs/batch_maker.h"
+#include "jobs/settings.h"
+
+namespace lockstep::jobs {
+
+class Job;
+
+/// In what numbers and where a job computes.
+struct Placement {
+  enum class Precision { fp32, bf16 };
+  Precision precision = Precision::fp32;
+  int gpu = -1;  // index of the device; -1: the processor
+};
+
+/// What a recipe says of its job, checked. Knows no torch: enough to plan a run and to make its
+/// batches. Const, any thread.
+class JobRecipe {
+ public:
+  struct Shape {
+    std::string name;
+    std::vector<int64_t> shape;
+  };
+
+  virtual ~JobRecipe() = default;
+
+  virtual std::vector<Shape> parameters() const = 0;
+  virtual std::vector<Shape> buffers() const = 0;
+  /// How often a picture stands in an epoch in place of others (repeated augmentation).
+  virtual int64_t repeats() const = 0;
+  virtual bool keeps_average() const = 0;
+  virtual std::unique_ptr<BatchMaker> training_batches() const = 0;
+  virtual std::unique_ptr<BatchMaker> evaluation_batches() const = 0;
+  virtual std::unique_ptr<Job> make(const Placement& placement) const = 0;
+};
+
+/// What the runner knows that a job needs.
+struct JobInputs {
+  uint64_t seed = 0;
+  int64_t shard_batch_size = 0;  // pictures in one shard
+  int64_t data_classes = 0;      // 0: not known, the recipe has to say
+};
+
+/// Reads the keys of the job `name` and checks them. The one place that lists the jobs. Throws
+/// UsageError with the place of the key.
+std::unique_ptr<JobRecipe> read_job(const std::string& name, const JobInputs& inputs,
+                                    Settings& settings);
+
+/// Names of all jobs, for the recipe's `job`.
+std::vector<std::string> job_names();
+
+}  // namespace lockstep::jobs

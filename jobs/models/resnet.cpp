@@ -1,0 +1,127 @@
+#include "jobs/models/resnet.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/adaptive_avg_pool2d.h>
+#include <ATen/ops/batch_norm.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/max_pool2d.h>
+#include <ATen/ops/relu.h>
+
+#include <cmath>
+
+#include "jobs/random.h"
+
+namespace lockstep::jobs {
+namespace {
+
+constexpr double kNormEpsilon = 1e-5;
+
+}  // namespace
+
+ResNet::ResNet(const ResNetShape& shape, const Tensors& parameters, const Tensors& buffers,
+               at::ScalarType compute_type)
+    : compute_type_(compute_type) {
+  const auto unit = [&](const std::string& convolution, const std::string& norm, int64_t stride) {
+    const at::Tensor& weight = parameters.at(convolution + ".weight");
+    return Unit{{weight, stride, weight.size(2) / 2},
+                {norm, parameters.at(norm + ".weight"), parameters.at(norm + ".bias"),
+                 buffers.at(norm + ".running_mean"), buffers.at(norm + ".running_var")}};
+  };
+  stem_ = unit("conv1", "bn1", 2);
+  for (int stage = 0; stage < 4; ++stage) {
+    for (int64_t i = 0; i < shape.depths[stage]; ++i) {
+      const std::string prefix = "layer" + std::to_string(stage + 1) + "." + std::to_string(i) + ".";
+      const int64_t stride = stage > 0 && i == 0 ? 2 : 1;
+      Block block;
+      // The stride sits in the 3x3 convolution: the second of a bottleneck, the first of a basic block.
+      const int strided = shape.bottleneck ? 2 : 1;
+      for (int c = 1; c <= (shape.bottleneck ? 3 : 2); ++c) {
+        block.branch.push_back(unit(prefix + "conv" + std::to_string(c),
+                                    prefix + "bn" + std::to_string(c), c == strided ? stride : 1));
+      }
+      if (parameters.contains(prefix + "downsample.0.weight")) {
+        block.shortcut.push_back(unit(prefix + "downsample.0", prefix + "downsample.1", stride));
+      }
+      blocks_.push_back(std::move(block));
+    }
+  }
+  classifier_weight_ = parameters.at("fc.weight");
+  classifier_bias_ = parameters.at("fc.bias");
+}
+
+at::Tensor ResNet::apply(const Unit& unit, const at::Tensor& x, const TrainingPass* pass) const {
+  const Convolution& c = unit.convolution;
+  const Norm& n = unit.norm;
+  const at::Tensor y = at::conv2d(x, c.weight.to(compute_type_), {}, c.stride, c.padding);
+  if (pass == nullptr) {
+    return at::batch_norm(y, n.weight, n.bias, n.running_mean, n.running_var, /*training=*/false,
+                          0.0, kNormEpsilon, /*cudnn_enabled=*/true);
+  }
+  // With momentum 1 the "running" statistics are the batch's own: they go straight into the sums.
+  return at::batch_norm(y, n.weight, n.bias, pass->statistics.at(n.name + ".running_mean"),
+                        pass->statistics.at(n.name + ".running_var"), /*training=*/true, 1.0,
+                        kNormEpsilon, /*cudnn_enabled=*/true);
+}
+
+at::Tensor ResNet::forward(const at::Tensor& images, const TrainingPass* pass) const {
+  at::Tensor x = at::relu(apply(stem_, images.to(compute_type_), pass));
+  x = at::max_pool2d(x, {3, 3}, {2, 2}, {1, 1});
+  int64_t index = 0;
+  for (const Block& block : blocks_) {
+    at::Tensor branch = x;
+    for (size_t i = 0; i < block.branch.size(); ++i) {
+      branch = apply(block.branch[i], branch, pass);
+      if (i + 1 < block.branch.size()) branch = at::relu(branch);
+    }
+    const at::Tensor shortcut =
+        block.shortcut.empty() ? x : apply(block.shortcut.front(), x, pass);
+    if (pass != nullptr && pass->branch_scales.defined()) {
+      branch = branch * pass->branch_scales[index].view({-1, 1, 1, 1}).to(compute_type_);
+    }
+    x = at::relu(branch + shortcut);
+    ++index;
+  }
+  const at::Tensor pooled = at::adaptive_avg_pool2d(x, {1, 1}).flatten(1);
+  return at::linear(pooled.to(at::kFloat), classifier_weight_, classifier_bias_);
+}
+
+at::Tensor ResNet::train(const at::Tensor& images, const TrainingPass& pass) const {
+  return forward(images, &pass);
+}
+
+at::Tensor ResNet::evaluate(const at::Tensor& images) const {
+  const at::NoGradGuard no_grad;
+  return forward(images, nullptr);
+}
+
+void initialise_resnet(const ResNetShape& shape, const Tensors& parameters, uint64_t seed) {
+  const at::NoGradGuard no_grad;
+  const std::string last_norm = shape.bottleneck ? ".bn3.weight" : ".bn2.weight";
+  uint64_t index = 0;
+  for (const auto& [name, tensor] : parameters) {
+    Random random(seed, Purpose::initial_weights, 0, index++);
+    if (name.ends_with(last_norm)) {
+      tensor.zero_();
+    } else if (tensor.dim() == 1 && name != "fc.bias") {
+      tensor.fill_(name.ends_with(".weight") ? 1.0 : 0.0);
+    } else {
+      // Drawn in the order of the shape, whatever the layout in memory.
+      at::Tensor values = at::empty(tensor.sizes(), at::kFloat);
+      float* value = values.mutable_data_ptr<float>();
+      const double deviation =
+          tensor.dim() == 4 ? std::sqrt(2.0 / static_cast<double>(tensor.numel() / tensor.size(1)))
+                            : 0.0;
+      const double bound = 1.0 / std::sqrt(static_cast<double>(classifier_inputs(shape)));
+      for (int64_t i = 0; i < values.numel(); ++i) {
+        value[i] = static_cast<float>(tensor.dim() == 4 ? random.normal(0.0, deviation)
+                                                        : random.uniform(-bound, bound));
+      }
+      tensor.copy_(values);
+    }
+  }
+}
+
+}  // namespace lockstep::jobs

@@ -1,0 +1,179 @@
+#include "jobs/rsb/rsb_job.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/binary_cross_entropy_with_logits.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/log_softmax.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "jobs/models/resnet.h"
+#include "jobs/random.h"
+
+namespace lockstep::jobs {
+namespace {
+
+class RsbJob final : public Job {
+ public:
+  RsbJob(const RsbOptions& options, const RsbBatchOptions& batches, at::ScalarType compute_type,
+         at::Device device)
+      : options_(options),
+        seed_(batches.seed),
+        shape_(resnet_shape(options.model, options.classes)),
+        compute_type_(compute_type),
+        device_(device),
+        training_(make_rsb_training_batches(batches)),
+        evaluation_(make_rsb_evaluation_batches(batches)) {}
+
+  std::vector<TensorSpec> parameters() const override {
+    std::vector<TensorSpec> specs;
+    for (const ShapeEntry& entry : resnet_parameters(shape_)) {
+      // timm's rule: nothing with one dimension decays, which is every bias and norm.
+      specs.push_back({.name = entry.name,
+                       .shape = entry.shape,
+                       .decays = entry.shape.size() > 1,
+                       .channels_last = entry.shape.size() == 4});
+    }
+    return specs;
+  }
+
+  std::vector<TensorSpec> buffers() const override {
+    std::vector<TensorSpec> specs;
+    for (const ShapeEntry& entry : resnet_buffers(shape_)) {
+      specs.push_back({.name = entry.name,
+                       .shape = entry.shape,
+                       .initial = entry.name.ends_with("running_var") ? 1.0f : 0.0f,
+                       .averaged = true});
+    }
+    return specs;
+  }
+
+  std::vector<TensorSpec> sums() const override { return buffers(); }
+
+  void bind(State state) override {
+    state_ = std::move(state);
+    model_.emplace(shape_, state_.parameters, state_.buffers, compute_type_);
+    if (state_.average.size() > 0) {
+      average_.emplace(shape_, state_.average, state_.average_buffers, compute_type_);
+    }
+  }
+
+  void initialise(uint64_t seed) override { initialise_resnet(shape_, state_.parameters, seed); }
+
+  const BatchMaker& training_batches() const override { return *training_; }
+  const BatchMaker& evaluation_batches() const override { return *evaluation_; }
+
+  at::Tensor loss(const Tensors& batch, const ShardKey& key, const Tensors& sums) override {
+    const at::Tensor& images = batch.at("images");
+    const at::Tensor logits =
+        model_->train(images, {.statistics = sums, .branch_scales = branch_scales(key, images)});
+    return rsb_loss(logits, batch.at("targets"), options_);
+  }
+
+  // Every shard's running statistics start alike and follow linearly, so moving by the mean of their
+  // batches is the mean of all their running statistics: what timm's --dist-bn reduce leaves behind.
+  void after_sum(const Tensors& sums, int64_t shards) override {
+    constexpr double kMomentum = 0.1;
+    const at::NoGradGuard no_grad;
+    for (const auto& [name, running] : state_.buffers) {
+      running.mul_(1.0 - kMomentum).add_(sums.at(name), kMomentum / static_cast<double>(shards));
+    }
+  }
+
+  // timm ModelEmaV3: the first update copies.
+  double average_decay(int64_t step) const override {
+    return step == 1 ? 0.0 : options_.average_decay;
+  }
+
+  Measures evaluate(BatchSource& batches, comm::Communicator& communicator,
+                    bool use_average) override;
+
+ private:
+  // timm's DropPath: the rate rises linearly over the blocks; kept branches are divided by the chance
+  // of being kept.
+  at::Tensor branch_scales(const ShardKey& key, const at::Tensor& images) const {
+    if (options_.drop_path == 0.0) return {};
+    const int64_t blocks = model_->residual_blocks();
+    at::Tensor scales = at::empty({blocks, images.size(0)}, at::kFloat);
+    float* scale = scales.mutable_data_ptr<float>();
+    Random random(seed_, Purpose::drop_path, static_cast<uint64_t>(key.step),
+                  static_cast<uint64_t>(key.shard));
+    for (int64_t block = 0; block < blocks; ++block) {
+      const double keep =
+          1.0 - options_.drop_path * static_cast<double>(block) / static_cast<double>(blocks - 1);
+      for (int64_t i = 0; i < images.size(0); ++i) {
+        *scale++ = random.chance(keep) ? static_cast<float>(1.0 / keep) : 0.0f;
+      }
+    }
+    return scales.to(device_);
+  }
+
+  RsbOptions options_;
+  uint64_t seed_;
+  ResNetShape shape_;
+  at::ScalarType compute_type_;
+  at::Device device_;
+  std::unique_ptr<BatchMaker> training_;
+  std::unique_ptr<BatchMaker> evaluation_;
+  State state_;
+  std::optional<ResNet> model_;
+  std::optional<ResNet> average_;
+};
+
+Measures RsbJob::evaluate(BatchSource& batches, comm::Communicator& communicator,
+                          bool use_average) {
+  const at::NoGradGuard no_grad;
+  const ResNet& model = use_average ? average_.value() : model_.value();
+  const int64_t five = std::min<int64_t>(5, options_.classes);
+  double top1 = 0.0, top5 = 0.0, loss = 0.0, samples = 0.0;
+  int64_t rows = 0;
+  while (const Tensors* batch = batches.next(&rows)) {
+    const at::Tensor logits = model.evaluate(batch->at("images")).narrow(0, 0, rows);
+    const at::Tensor labels = batch->at("labels").narrow(0, 0, rows);
+    const at::Tensor best = std::get<1>(logits.topk(five, 1));
+    const at::Tensor hits = best.eq(labels.unsqueeze(1));
+    top1 += hits.select(1, 0).sum().item<double>();
+    top5 += hits.sum().item<double>();
+    loss += at::cross_entropy_loss(logits, labels, {}, at::Reduction::Sum).item<double>();
+    samples += static_cast<double>(rows);
+  }
+  const std::array<double, 4> mine{top1, top5, loss, samples};
+  std::vector<std::array<double, 4>> all(static_cast<size_t>(communicator.size()));
+  communicator.gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
+  std::array<double, 4> total{};
+  for (const auto& part : all) {
+    for (size_t i = 0; i < total.size(); ++i) total[i] += part[i];
+  }
+  return {{"top1", 100.0 * total[0] / total[3]},
+          {"top5", 100.0 * total[1] / total[3]},
+          {"loss", total[2] / total[3]},
+          {"samples", total[3]}};
+}
+
+}  // namespace
+
+at::Tensor rsb_loss(const at::Tensor& logits, const at::Tensor& mixed, const RsbOptions& options) {
+  at::Tensor targets = mixed;
+  if (options.smoothing > 0.0) {
+    targets = targets * (1.0 - options.smoothing) +
+              options.smoothing / static_cast<double>(mixed.size(1));
+  }
+  if (options.loss == "cross_entropy") {
+    return -(targets * at::log_softmax(logits, 1)).sum(1).mean();
+  }
+  if (options.target_threshold >= 0.0) targets = targets.gt(options.target_threshold).to(at::kFloat);
+  return at::binary_cross_entropy_with_logits(logits, targets);
+}
+
+std::unique_ptr<Job> make_rsb_job(const RsbOptions& options, const RsbBatchOptions& batches,
+                                  at::ScalarType compute_type, at::Device device) {
+  return std::make_unique<RsbJob>(options, batches, compute_type, device);
+}
+
+}  // namespace lockstep::jobs

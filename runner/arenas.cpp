@@ -1,0 +1,99 @@
+#include "runner/arenas.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <utility>
+
+namespace lockstep::runner {
+namespace {
+
+constexpr int64_t kAlignment = 256 / sizeof(float);
+
+std::vector<int64_t> strides_of(const jobs::TensorSpec& spec) {
+  const std::vector<int64_t>& shape = spec.shape;
+  if (spec.channels_last) {
+    const int64_t channels = shape[1], height = shape[2], width = shape[3];
+    return {channels * height * width, 1, width * channels, channels};
+  }
+  std::vector<int64_t> strides(shape.size(), 1);
+  for (size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
+  return strides;
+}
+
+}  // namespace
+
+SegmentTable::SegmentTable(std::vector<jobs::TensorSpec> specs) : specs_(std::move(specs)) {
+  for (const jobs::TensorSpec& spec : specs_) {
+    int64_t elements = 1;
+    for (const int64_t length : spec.shape) elements *= length;
+    offsets_.push_back(size_);
+    elements_.push_back(elements);
+    size_ += (elements + kAlignment - 1) / kAlignment * kAlignment;
+  }
+}
+
+jobs::Tensors SegmentTable::views(const at::Tensor& flat) const {
+  jobs::Tensors views;
+  for (size_t i = 0; i < specs_.size(); ++i) {
+    views.add(specs_[i].name, flat.as_strided(specs_[i].shape, strides_of(specs_[i]),
+                                              flat.storage_offset() + offsets_[i]));
+  }
+  return views;
+}
+
+Arenas::Arenas(const jobs::Job& job, const UpdateOptions& options, bool keeps_average,
+               at::Device device)
+    : parameter_table(job.parameters()), buffer_table(job.buffers()) {
+  const at::NoGradGuard no_grad;
+  const auto arena = [&](const SegmentTable& table) {
+    return at::zeros({table.size()}, at::TensorOptions().dtype(at::kFloat).device(device));
+  };
+  parameters = arena(parameter_table);
+  moment1 = arena(parameter_table);
+  if (options.rule == UpdateRule::lamb || options.rule == UpdateRule::adamw) {
+    moment2 = arena(parameter_table);
+  }
+  buffers = arena(buffer_table);
+  for (const auto& [name, view] : parameter_table.views(parameters)) {
+    state.parameters.add(name, view.detach().set_requires_grad(true));
+  }
+  state.buffers = buffer_table.views(buffers);
+  for (const jobs::TensorSpec& spec : buffer_table.specs()) {
+    state.buffers.at(spec.name).fill_(spec.initial);
+  }
+  if (keeps_average) {
+    average = arena(parameter_table);
+    average_buffers = buffers.clone();
+    state.average = parameter_table.views(average);
+    state.average_buffers = buffer_table.views(average_buffers);
+  }
+}
+
+std::vector<UpdateSegment> Arenas::update_segments() const {
+  std::vector<UpdateSegment> segments;
+  for (size_t i = 0; i < parameter_table.count(); ++i) {
+    segments.push_back({parameter_table.offset(i), parameter_table.elements(i),
+                        parameter_table.specs()[i].decays});
+  }
+  return segments;
+}
+
+void Arenas::follow_buffers(double decay) const {
+  const at::NoGradGuard no_grad;
+  for (const jobs::TensorSpec& spec : buffer_table.specs()) {
+    if (spec.averaged) {
+      state.average_buffers.at(spec.name).lerp_(state.buffers.at(spec.name), 1.0 - decay);
+    }
+  }
+}
+
+std::string Arenas::weights_hash() const {
+  const at::Tensor host = parameters.cpu();
+  return fmt::format("{:016x}", XXH3_64bits(host.const_data_ptr(), host.nbytes()));
+}
+
+}  // namespace lockstep::runner

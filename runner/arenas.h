@@ -1,0 +1,59 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "jobs/job.h"
+#include "jobs/tensors.h"
+#include "runner/kernels/update.h"
+
+namespace lockstep::runner {
+
+/// Where the tensors of a flat float32 arena lie. Each starts on 256 bytes (what a GPU asks for;
+/// alignment decides code paths, and so bits); the gaps are zero and stay zero.
+class SegmentTable {
+ public:
+  explicit SegmentTable(std::vector<jobs::TensorSpec> specs);
+
+  const std::vector<jobs::TensorSpec>& specs() const { return specs_; }
+  int64_t offset(size_t index) const { return offsets_[index]; }  // floats
+  int64_t elements(size_t index) const { return elements_[index]; }
+  size_t count() const { return specs_.size(); }
+  int64_t size() const { return size_; }  // floats, gaps included
+
+  /// The tensors within `flat`, which starts with this table; channels-last where the spec says so.
+  jobs::Tensors views(const at::Tensor& flat) const;
+
+ private:
+  std::vector<jobs::TensorSpec> specs_;
+  std::vector<int64_t> offsets_;
+  std::vector<int64_t> elements_;
+  int64_t size_ = 0;
+};
+
+/// All that lives from one step to the next, flat and on one device. Between two updates none of it
+/// changes. `parameters` are leaves of the differentiation. The tensors that a recipe has no use for
+/// are undefined.
+struct Arenas {
+  Arenas(const jobs::Job& job, const UpdateOptions& options, bool keeps_average, at::Device device);
+
+  SegmentTable parameter_table;
+  SegmentTable buffer_table;
+  at::Tensor parameters, moment1, moment2, average;
+  at::Tensor buffers, average_buffers;
+
+  /// The views for the job; the parameters are leaves that ask for gradients.
+  jobs::State state;
+
+  std::vector<UpdateSegment> update_segments() const;
+  /// Moves the averages of those buffers that are averaged; parameters follow in update().
+  void follow_buffers(double decay) const;
+  /// XXH3-64 of the parameter arena, 16 hexadecimal digits.
+  std::string weights_hash() const;
+};
+
+}  // namespace lockstep::runner

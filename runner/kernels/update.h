@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace lockstep::runner {
+
+/// The rule that turns gradients into a step. `lamb`: timm's Lamb (You et al. 2019), gradients clipped
+/// to a global norm of 1 and no trust ratio where weights do not decay. `adamw`: torch.optim.AdamW.
+/// `sgd`: momentum with Nesterov as timm's "sgd"; `momentum`: without; both add the decay to the
+/// gradient.
+enum class UpdateRule { lamb, adamw, sgd, momentum };
+
+struct UpdateOptions {
+  UpdateRule rule = UpdateRule::lamb;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-6;
+  double momentum = 0.9;
+  double clip_gradient = 0.0;  // largest L2 norm; 0: not clipped
+  bool clip_each = false;      // each segment by its own norm (DINO) instead of all by the common one
+};
+
+/// One parameter within the flat arenas; `offset` and `size` in floats.
+struct UpdateSegment {
+  int64_t offset = 0;
+  int64_t size = 0;
+  bool decays = true;
+};
+
+/// The numbers of one update.
+struct UpdateStep {
+  int64_t step = 1;  // updates done, this one included
+  double learning_rate = 0.0;
+  double weight_decay = 0.0;
+  double gradient_scale = 1.0;  // turns the sum over the shards into their mean
+  double average_decay = 0.0;   // kept part of the average
+};
+
+/// Flat arenas with one layout. `gradients` is used up. `moment2` is null for sgd and momentum,
+/// `average` where there is none.
+struct UpdateMemory {
+  float* parameters = nullptr;
+  float* gradients = nullptr;
+  float* moment1 = nullptr;
+  float* moment2 = nullptr;
+  float* average = nullptr;
+};
+
+/// The squared L2 norm of each segment of `values`, times `scale` squared. The order of additions
+/// depends on the sizes alone.
+std::vector<double> squared_norms(std::span<const UpdateSegment> segments, const float* values,
+                                  double scale);
+
+/// One update of all arenas: clip, optimizer, average. `gradient_squared_norms` as squared_norms()
+/// gives them with step.gradient_scale. Pure but for the memory it is given.
+void update(std::span<const UpdateSegment> segments, const UpdateOptions& options,
+            const UpdateStep& step, std::span<const double> gradient_squared_norms,
+            const UpdateMemory& memory);
+
+}  // namespace lockstep::runner

@@ -1,0 +1,168 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "runner/kernels/update.h"
+
+// One source for all x86-64 processors: the loader picks the widest version that runs.
+#define LOCKSTEP_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+
+namespace lockstep::runner {
+namespace {
+
+constexpr int kLanes = 16;
+
+// Everything that is one number for the whole segment, in the precision of the loops.
+struct Scalars {
+  float gradient_factor;  // mean over the shards and clipping
+  float learning_rate;
+  float decay;  // 0 where the segment does not decay
+  float beta1, beta2, epsilon, momentum;
+  float correction1;       // 1 / (1 - beta1^step)
+  float correction2_root;  // 1 / sqrt(1 - beta2^step)
+  bool first;              // the first update of all
+};
+
+LOCKSTEP_CLONES double squared_norm(const float* values, int64_t size) {
+  double lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const double value = values[i + lane];
+      lanes[lane] += value * value;
+    }
+  }
+  for (; i < size; ++i) lanes[i % kLanes] += static_cast<double>(values[i]) * values[i];
+  return std::accumulate(std::begin(lanes), std::end(lanes), 0.0);
+}
+
+// The direction of Adam with coupled decay replaces the gradient.
+LOCKSTEP_CLONES void lamb_direction(const Scalars& s, int64_t size, const float* p, float* g,
+                                    float* m, float* v) {
+  const float rest1 = 1.0f - s.beta1;
+  const float rest2 = 1.0f - s.beta2;
+  for (int64_t i = 0; i < size; ++i) {
+    const float gradient = g[i] * s.gradient_factor;
+    m[i] = s.beta1 * m[i] + rest1 * gradient;
+    v[i] = s.beta2 * v[i] + rest2 * gradient * gradient;
+    const float denominator = std::sqrt(v[i]) * s.correction2_root + s.epsilon;
+    g[i] = m[i] * s.correction1 / denominator + s.decay * p[i];
+  }
+}
+
+LOCKSTEP_CLONES void move_along(float rate, int64_t size, float* p, const float* direction) {
+  for (int64_t i = 0; i < size; ++i) p[i] -= rate * direction[i];
+}
+
+LOCKSTEP_CLONES void adamw(const Scalars& s, int64_t size, float* p, const float* g, float* m,
+                           float* v) {
+  const float rest1 = 1.0f - s.beta1;
+  const float rest2 = 1.0f - s.beta2;
+  const float keep = 1.0f - s.learning_rate * s.decay;
+  for (int64_t i = 0; i < size; ++i) {
+    const float gradient = g[i] * s.gradient_factor;
+    m[i] = s.beta1 * m[i] + rest1 * gradient;
+    v[i] = s.beta2 * v[i] + rest2 * gradient * gradient;
+    const float denominator = std::sqrt(v[i]) * s.correction2_root + s.epsilon;
+    p[i] = p[i] * keep - s.learning_rate * s.correction1 * (m[i] / denominator);
+  }
+}
+
+LOCKSTEP_CLONES void sgd(const Scalars& s, bool nesterov, int64_t size, float* p, const float* g,
+                         float* m) {
+  const float kept = s.first ? 0.0f : s.momentum;
+  const float ahead = nesterov ? s.momentum : 1.0f;
+  const float now = nesterov ? 1.0f : 0.0f;
+  for (int64_t i = 0; i < size; ++i) {
+    const float gradient = g[i] * s.gradient_factor + s.decay * p[i];
+    m[i] = kept * m[i] + gradient;
+    p[i] -= s.learning_rate * (now * gradient + ahead * m[i]);
+  }
+}
+
+LOCKSTEP_CLONES void follow(float weight, int64_t size, float* average, const float* p) {
+  for (int64_t i = 0; i < size; ++i) average[i] += weight * (p[i] - average[i]);
+}
+
+// What the gradients of a segment are multiplied by so that no norm exceeds its limit.
+double clipping(const UpdateOptions& options, double segment_squared_norm, double squared_norm_all) {
+  double factor = 1.0;
+  if (options.clip_gradient > 0.0) {
+    const double norm = std::sqrt(options.clip_each ? segment_squared_norm : squared_norm_all);
+    factor = std::min(1.0, options.clip_gradient / (norm + 1e-6));
+  }
+  if (options.rule == UpdateRule::lamb) {
+    factor /= std::max(1.0, std::sqrt(squared_norm_all) * factor);
+  }
+  return factor;
+}
+
+}  // namespace
+
+std::vector<double> squared_norms(std::span<const UpdateSegment> segments, const float* values,
+                                  double scale) {
+  std::vector<double> norms;
+  norms.reserve(segments.size());
+  for (const UpdateSegment& segment : segments) {
+    norms.push_back(squared_norm(values + segment.offset, segment.size) * scale * scale);
+  }
+  return norms;
+}
+
+void update(std::span<const UpdateSegment> segments, const UpdateOptions& options,
+            const UpdateStep& step, std::span<const double> gradient_squared_norms,
+            const UpdateMemory& memory) {
+  const double all =
+      std::accumulate(gradient_squared_norms.begin(), gradient_squared_norms.end(), 0.0);
+  const double t = static_cast<double>(step.step);
+  for (size_t k = 0; k < segments.size(); ++k) {
+    const auto [offset, size, decays] = segments[k];
+    const double clip = clipping(options, gradient_squared_norms[k], all);
+    const Scalars s{
+        .gradient_factor = static_cast<float>(step.gradient_scale * clip),
+        .learning_rate = static_cast<float>(step.learning_rate),
+        .decay = decays ? static_cast<float>(step.weight_decay) : 0.0f,
+        .beta1 = static_cast<float>(options.beta1),
+        .beta2 = static_cast<float>(options.beta2),
+        .epsilon = static_cast<float>(options.epsilon),
+        .momentum = static_cast<float>(options.momentum),
+        .correction1 = static_cast<float>(1.0 / (1.0 - std::pow(options.beta1, t))),
+        .correction2_root = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(options.beta2, t))),
+        .first = step.step == 1,
+    };
+    float* p = memory.parameters + offset;
+    float* g = memory.gradients + offset;
+    float* m = memory.moment1 + offset;
+    float* v = memory.moment2 == nullptr ? nullptr : memory.moment2 + offset;
+    switch (options.rule) {
+      case UpdateRule::lamb: {
+        lamb_direction(s, size, p, g, m, v);
+        double trust = 1.0;
+        if (s.decay != 0.0f) {
+          const double weight_norm = std::sqrt(squared_norm(p, size));
+          const double direction_norm = std::sqrt(squared_norm(g, size));
+          if (weight_norm > 0.0 && direction_norm > 0.0) trust = weight_norm / direction_norm;
+        }
+        move_along(static_cast<float>(step.learning_rate * trust), size, p, g);
+        break;
+      }
+      case UpdateRule::adamw:
+        adamw(s, size, p, g, m, v);
+        break;
+      case UpdateRule::sgd:
+      case UpdateRule::momentum:
+        sgd(s, options.rule == UpdateRule::sgd, size, p, g, m);
+        break;
+    }
+    if (memory.average != nullptr) {
+      if (step.average_decay == 0.0) {
+        std::memcpy(memory.average + offset, p, static_cast<size_t>(size) * sizeof(float));
+      } else {
+        follow(static_cast<float>(1.0 - step.average_decay), size, memory.average + offset, p);
+      }
+    }
+  }
+}
+
+}  // namespace lockstep::runner

@@ -1,0 +1,131 @@
+#include "runner/step.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
+
+#include <cmath>
+#include <memory>
+#include <numeric>
+#include <utility>
+
+namespace lockstep::runner {
+namespace {
+
+// Calls back when autograd has added the gradient of one parameter.
+class GradientReady final : public torch::autograd::PostAccumulateGradHook {
+ public:
+  explicit GradientReady(std::function<void()> ready) : ready_(std::move(ready)) {}
+  void operator()(const torch::autograd::Variable&) override { ready_(); }
+
+ private:
+  std::function<void()> ready_;
+};
+
+// The job's sums, then what the runner itself adds up.
+SegmentTable tail_table(const jobs::Job& job) {
+  std::vector<jobs::TensorSpec> specs = job.sums();
+  for (const char* name : {"step.loss", "step.non_finite", "step.stop", "step.save"}) {
+    specs.push_back({.name = name, .shape = {1}});
+  }
+  return SegmentTable(std::move(specs));
+}
+
+comm::SumArena::Layout layout(const SegmentTable& parameters, const SegmentTable& tail) {
+  comm::SumArena::Layout layout{.gradient_size = parameters.size(),
+                                .size = parameters.size() + tail.size()};
+  for (size_t i = 0; i < parameters.count(); ++i) {
+    layout.segments.push_back({parameters.offset(i), parameters.elements(i)});
+  }
+  return layout;
+}
+
+}  // namespace
+
+Step::Step(jobs::Job& job, Arenas& arenas, const UpdateOptions& options,
+           comm::Communicator& communicator, int64_t shards)
+    : job_(job),
+      arenas_(arenas),
+      options_(options),
+      shards_(shards),
+      segments_(arenas.update_segments()),
+      tail_table_(tail_table(job)),
+      sums_(communicator, layout(arenas.parameter_table, tail_table_),
+            static_cast<int>(shards / communicator.size()), arenas.parameters.device()) {
+  for (const at::Tensor& buffer : sums_.buffers()) {
+    gradients_.push_back(arenas_.parameter_table.views(buffer));
+    tails_.push_back(tail_table_.views(
+        buffer.narrow(0, arenas_.parameter_table.size(), tail_table_.size())));
+  }
+  register_hooks();
+}
+
+Step::~Step() {
+  for (const auto& [name, parameter] : arenas_.state.parameters) {
+    torch::autograd::impl::set_post_acc_grad_hooks(parameter, nullptr);
+  }
+}
+
+void Step::register_hooks() {
+  int64_t segment = 0;
+  for (const auto& [name, parameter] : arenas_.state.parameters) {
+    torch::autograd::impl::set_post_acc_grad_hooks(
+        parameter, std::make_unique<GradientReady>(
+                       [this, segment] { sums_.segment_ready(segment); }));
+    ++segment;
+  }
+}
+
+void Step::add_shard(const ShardBatch& batch, Votes votes) {
+  const auto buffer = static_cast<size_t>(sums_.begin_shard());
+  // Autograd adds into a gradient that is there already: straight into the arena.
+  for (const auto& [name, parameter] : arenas_.state.parameters) {
+    parameter.mutable_grad() = gradients_[buffer].at(name);
+  }
+  const jobs::Tensors& tail = tails_[buffer];
+  const at::Tensor loss = job_.loss(batch.tensors, batch.key, tail);
+  {
+    const at::NoGradGuard no_grad;
+    tail.at("step.loss").copy_(loss.reshape({1}));
+    tail.at("step.non_finite").copy_(loss.isfinite().logical_not().reshape({1}));
+    tail.at("step.stop").fill_(votes.stop ? 1.0 : 0.0);
+    tail.at("step.save").fill_(votes.save ? 1.0 : 0.0);
+  }
+  loss.backward();
+  sums_.end_shard();
+}
+
+StepResult Step::finish_sums() {
+  sums_.finish();
+  const jobs::Tensors& tail = tails_.front();
+  const auto number = [&tail](const char* name) { return tail.at(name).item<double>(); };
+  const double scale = 1.0 / static_cast<double>(shards_);
+  squared_norms_ =
+      squared_norms(segments_, sums_.buffers().front().const_data_ptr<float>(), scale);
+  StepResult result;
+  result.loss = number("step.loss") * scale;
+  result.gradient_norm =
+      std::sqrt(std::accumulate(squared_norms_.begin(), squared_norms_.end(), 0.0));
+  result.finite = number("step.non_finite") == 0.0 && std::isfinite(result.gradient_norm);
+  result.votes = {.stop = number("step.stop") > 0.0, .save = number("step.save") > 0.0};
+  return result;
+}
+
+void Step::update(UpdateStep step) {
+  step.gradient_scale = 1.0 / static_cast<double>(shards_);
+  step.average_decay = job_.average_decay(step.step);
+  job_.after_sum(tails_.front(), shards_);
+  const auto memory = [](const at::Tensor& arena) {
+    return arena.defined() ? arena.mutable_data_ptr<float>() : nullptr;
+  };
+  runner::update(segments_, options_, step, squared_norms_,
+                 {.parameters = memory(arenas_.parameters),
+                  .gradients = memory(sums_.buffers().front()),
+                  .moment1 = memory(arenas_.moment1),
+                  .moment2 = memory(arenas_.moment2),
+                  .average = memory(arenas_.average)});
+  if (arenas_.average.defined()) arenas_.follow_buffers(step.average_decay);
+}
+
+}  // namespace lockstep::runner

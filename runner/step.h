@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "comm/sum_arena.h"
+#include "jobs/job.h"
+#include "runner/arenas.h"
+
+namespace lockstep::runner {
+
+/// What one rank wishes; in the sum it becomes what all do.
+struct Votes {
+  bool stop = false;
+  bool save = false;
+};
+
+/// What all ranks know after the sum of a step.
+struct StepResult {
+  double loss = 0.0;           // mean over the global batch
+  double gradient_norm = 0.0;  // of the mean gradient, before clipping
+  bool finite = true;          // loss and gradients, on every shard
+  Votes votes;                 // of any rank
+};
+
+/// The batch of one shard, on the device.
+struct ShardBatch {
+  jobs::ShardKey key;
+  jobs::Tensors tensors;
+};
+
+/// One update of the weights: forward and backward of each shard, the one sum, then the update of all
+/// arenas. Owns the sum arena. Used by one thread.
+class Step {
+ public:
+  /// `shards` of the whole batch; this rank has shards / communicator.size() of them.
+  Step(jobs::Job& job, Arenas& arenas, const UpdateOptions& options,
+       comm::Communicator& communicator, int64_t shards);
+  ~Step();
+
+  /// Forward and backward of one of this rank's shards; its gradients and sums join those before.
+  void add_shard(const ShardBatch& batch, Votes votes);
+  /// Call after the last shard: every rank then holds the same numbers. The weights are as before.
+  StepResult finish_sums();
+  /// The job's own rules, then clip, optimizer and average. `step` carries the schedules' values.
+  void update(UpdateStep step);
+
+ private:
+  void register_hooks();
+
+  jobs::Job& job_;
+  Arenas& arenas_;
+  UpdateOptions options_;
+  int64_t shards_;
+  std::vector<UpdateSegment> segments_;
+  SegmentTable tail_table_;
+  comm::SumArena sums_;
+  std::vector<jobs::Tensors> gradients_;  // per buffer of the sum arena
+  std::vector<jobs::Tensors> tails_;      // per buffer: the job's sums, then ours
+  std::vector<double> squared_norms_;
+};
+
+}  // namespace lockstep::runner
