@@ -5,6 +5,7 @@ import os
 import subprocess
 import tempfile
 import unittest
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -66,7 +67,8 @@ def run_lockstep(*arguments, ranks=1):
     command = [LOCKSTEP, *map(str, arguments)]
     if ranks > 1:
         command = [*MPIRUN, "-np", str(ranks), *command]
-    environment = {"OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1", **os.environ}
+    threads = "1" if ranks > 1 else "2"
+    environment = {"OMP_NUM_THREADS": threads, "OMPI_MCA_mpi_yield_when_idle": "1", **os.environ}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0:
         raise LockstepFailed(f"{' '.join(command)}\nexit code {done.returncode}\n{done.stderr}{done.stdout}")
@@ -181,6 +183,7 @@ class ParityTest(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
+        warnings.simplefilter("ignore", ResourceWarning)
         torch.set_num_threads(2)
         cls._folder = tempfile.TemporaryDirectory(prefix="lockstep-parity-")
         cls.folder = Path(cls._folder.name)
@@ -188,7 +191,3 @@ class ParityTest(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls._folder.cleanup()
-
-    def require_files(self, *paths):
-        for path in paths:
-            self.assertTrue(Path(path).is_file(), f"{path} was not written")
