@@ -1,0 +1,242 @@
+"""Every pixel operation equals Pillow's and timm's, pixel for pixel."""
+
+import random
+import sys
+import unittest
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import numpy as np
+import timm.data
+from PIL import Image, ImageDraw
+from timm.data import auto_augment
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import resized_crop
+
+from support import FILL, ParityTest, in_parallel, run_lockstep
+
+MAGNITUDES = range(11)
+HPARAMS = {"img_mean": FILL, "translate_pct": 0.45, "translate_const": 250}
+OPERATIONS = sorted(set(auto_augment._RAND_TRANSFORMS + auto_augment._RAND_INCREASING_TRANSFORMS))
+PICTURES_AN_ARGUMENT = 2
+
+
+def noise(width, height, seed):
+    generator = np.random.default_rng(seed)
+    return Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def photo(width, height, seed):
+    """Smooth gradients with shapes on them and a little grain."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    channels = [
+        128 + 70 * np.sin(x / generator.uniform(9, 40) + generator.uniform(0, 6))
+        + 50 * np.cos(y / generator.uniform(9, 40) + generator.uniform(0, 6))
+        for _ in range(3)
+    ]
+    grainy = np.stack(channels, -1) + generator.normal(0, 3, (height, width, 3))
+    image = Image.fromarray(np.clip(grainy, 0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    for _ in range(6):
+        left, top = int(generator.integers(0, width)), int(generator.integers(0, height))
+        box = (left, top, left + width // 4, top + height // 4)
+        colour = tuple(int(value) for value in generator.integers(0, 256, 3))
+        (draw.ellipse if generator.random() < 0.5 else draw.rectangle)(box, fill=colour)
+    return image
+
+
+def narrow_range(width, height, seed):
+    """Grey levels 90 to 140 only, one channel constant: what AutoContrast and Equalize treat apart."""
+    generator = np.random.default_rng(seed)
+    pixels = generator.integers(90, 141, (height, width, 3), dtype=np.uint8)
+    pixels[..., 1] = 77
+    return Image.fromarray(pixels)
+
+
+def pictures():
+    return [
+        photo(97, 61, 1),
+        noise(64, 64, 2),
+        photo(60, 113, 3),
+        narrow_range(33, 50, 4),
+        noise(31, 47, 5),
+        photo(128, 96, 6),
+    ]
+
+
+def level_arguments(name, magnitude):
+    """What timm would give the operation at this magnitude: for either sign, where it draws one."""
+    level = auto_augment.LEVEL_TO_ARG[name]
+    if level is None:
+        return [()]
+    found = []
+    for draw in (0.0, 1.0):
+        with mock.patch("random.random", return_value=draw):
+            found.append(level(magnitude, HPARAMS))
+    return list(dict.fromkeys(found))
+
+
+def timm_pixels(name, image, arguments):
+    if name.startswith("Posterize") and arguments == (0,):
+        return np.zeros_like(np.asarray(image))  # i & ~(2**8 - 1); newer Pillow refuses to keep no bit
+    operation = auto_augment.NAME_TO_OP[name]
+    result = operation(image, *arguments, fillcolor=FILL, resample=Image.Resampling.BICUBIC)
+    return np.asarray(result)
+
+
+def op_text(name, arguments):
+    return name if not arguments else f"{name}={','.join(repr(value) for value in arguments)}"
+
+
+class PixelTest(ParityTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.pictures = []
+        for number, image in enumerate(pictures()):
+            path = cls.folder / f"picture{number}.png"
+            image.save(path)
+            cls.pictures.append((path, image))
+
+    def preview(self, path, name, arguments, number):
+        out = self.folder / f"out{number}.png"
+        run_lockstep("preview", "--image", path, "--op", op_text(name, arguments), "--out", out)
+        return np.asarray(Image.open(out).convert("RGB"))
+
+    def assert_pixels_equal(self, ours, theirs, what):
+        self.assertEqual(ours.shape, theirs.shape, what)
+        wrong = ours != theirs
+        if wrong.any():
+            worst = int(np.abs(ours.astype(int) - theirs.astype(int)).max())
+            place = tuple(int(axis[0]) for axis in np.nonzero(wrong))
+            self.fail(f"{what}: {int(wrong.sum())} of {wrong.size} values differ, by {worst} at most; "
+                      f"first at row, column, channel {place}: {ours[place]} for {theirs[place]}")
+
+    def assert_previews(self, cases):
+        """`cases`: the picture's path, the operation, its arguments and the pixels expected."""
+        numbered = list(enumerate(cases))
+        found = in_parallel(lambda item: self.preview(item[1][0], item[1][1], item[1][2], item[0]), numbered)
+        for (path, name, arguments, expected), ours in zip(cases, found):
+            with self.subTest(picture=path.name, op=op_text(name, arguments)):
+                self.assert_pixels_equal(ours, expected, f"{op_text(name, arguments)} on {path.name}")
+
+    def assert_equals_timm(self, name, arguments_list):
+        cases = []
+        for number, arguments in enumerate(arguments_list):
+            for offset in range(PICTURES_AN_ARGUMENT):
+                path, image = self.pictures[(PICTURES_AN_ARGUMENT * number + offset) % len(self.pictures)]
+                cases.append((path, name, arguments, timm_pixels(name, image, arguments)))
+        self.assert_previews(cases)
+
+
+class RandAugmentOperations(PixelTest):
+    def test_every_magnitude_and_sign(self):
+        for name in OPERATIONS:
+            with self.subTest(op=name):
+                arguments = [value for magnitude in MAGNITUDES for value in level_arguments(name, magnitude)]
+                self.assert_equals_timm(name, list(dict.fromkeys(arguments)))
+
+    def test_magnitudes_between_as_their_noise_gives(self):
+        generator = random.Random(7)
+        for name in OPERATIONS:
+            if auto_augment.LEVEL_TO_ARG[name] is None:
+                continue
+            with self.subTest(op=name):
+                magnitudes = [generator.uniform(0, 10) for _ in range(2)]
+                arguments = [value for magnitude in magnitudes for value in level_arguments(name, magnitude)]
+                self.assert_equals_timm(name, list(dict.fromkeys(arguments)))
+
+    def test_operations_without_a_value_on_every_picture(self):
+        for name in ("AutoContrast", "Equalize", "Invert"):
+            cases = [(path, name, (), timm_pixels(name, image, ())) for path, image in self.pictures]
+            self.assert_previews(cases)
+
+
+class Crops(PixelTest):
+    def test_resized_crop(self):
+        generator = random.Random(1)
+        cases = []
+        for number in range(36):
+            path, image = self.pictures[number % len(self.pictures)]
+            height = generator.randint(1, image.height)
+            width = generator.randint(1, image.width)
+            top = generator.randint(0, image.height - height)
+            left = generator.randint(0, image.width - width)
+            size = generator.choice([1, 16, 47, 64, 160, 224])
+            expected = resized_crop(image, top, left, height, width, [size, size], InterpolationMode.BICUBIC)
+            cases.append((path, "ResizedCrop", (top, left, height, width, size), np.asarray(expected)))
+        self.assert_previews(cases)
+
+    def test_resized_crop_of_its_own_size_changes_nothing(self):
+        path, image = self.pictures[5]
+        expected = np.asarray(image)[5:69, 7:71]
+        self.assert_previews([(path, "ResizedCrop", (5, 7, 64, 64, 64), expected)])
+
+    def test_evaluation_crop(self):
+        sizes = [(97, 61), (61, 97), (64, 64), (500, 375), (375, 500), (233, 235), (235, 235), (301, 1000), (17, 90)]
+        crops = [(224, 0.95), (224, 0.875), (160, 0.95), (64, 1.0), (64, 0.9), (47, 0.96)]
+        cases = []
+        for number, (width, height) in enumerate(sizes):
+            image = photo(width, height, 20 + number)
+            path = self.folder / f"evaluation{number}.png"
+            image.save(path)
+            for size, crop in crops[number % 2 :: 2]:
+                cases.append((path, "EvaluationCrop", (size, crop), timm_evaluation_crop(image, size, crop)))
+        self.assert_previews(cases)
+
+
+def timm_evaluation_crop(image, size, crop):
+    transform = timm.data.create_transform(
+        input_size=(3, size, size),
+        is_training=False,
+        interpolation="bicubic",
+        crop_pct=crop,
+        use_prefetcher=False,
+        normalize=False,
+    )
+    return transform(image).permute(1, 2, 0).numpy()
+
+
+class Jpegs(PixelTest):
+    """A JPEG file is decoded as Pillow decodes it."""
+
+    def saved(self, name, image, **options):
+        path = self.folder / name
+        image.save(path, **options)
+        return path
+
+    def assert_decodes(self, paths):
+        decoded = [Image.open(path).convert("RGB") for path in paths]
+        cases = [(path, "Brightness", (1.0,), np.asarray(image)) for path, image in zip(paths, decoded)]
+        cases += [(path, "EvaluationCrop", (47, 0.95), timm_evaluation_crop(image, 47, 0.95))
+                  for path, image in zip(paths, decoded)]
+        self.assert_previews(cases)
+
+    def test_chroma_subsampling_and_odd_sizes(self):
+        self.assert_decodes([
+            self.saved(f"s{subsampling}-{width}x{height}.jpg", photo(width, height, width),
+                       quality=quality, subsampling=subsampling)
+            for subsampling in (0, 1, 2)
+            for width, height, quality in ((97, 61, 75), (128, 96, 95), (33, 50, 30))
+        ])
+
+    def test_progressive_and_grey(self):
+        self.assert_decodes([
+            self.saved("progressive.jpg", photo(97, 61, 1), progressive=True),
+            self.saved("grey.jpg", photo(97, 61, 2).convert("L")),
+        ])
+
+    def test_cmyk(self):
+        self.assert_decodes([self.saved("cmyk.jpg", photo(97, 61, 3).convert("CMYK"))])
+
+    def test_exif_orientation_is_ignored(self):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        self.assert_decodes([self.saved("turned.jpg", photo(97, 61, 4), exif=exif)])
+
+
+if __name__ == "__main__":
+    unittest.main()
