@@ -19,6 +19,15 @@ struct Placement {
   int gpu = -1;  // index of the device; -1: the processor
 };
 
+/// What other programs have to know of a model to load and use its weights.
+struct Architecture {
+  std::string name;  // timm's
+  int64_t classes = 0;
+  int64_t evaluation_size = 0;  // pixels a side
+  double evaluation_crop = 1.0;
+  std::string interpolation;
+};
+
 /// What a recipe says of its job, checked. Knows no torch: enough to plan a run and to make its
 /// batches. Const, any thread.
 class JobRecipe {
@@ -32,6 +41,8 @@ class JobRecipe {
 
   virtual std::vector<Shape> parameters() const = 0;
   virtual std::vector<Shape> buffers() const = 0;
+  virtual Architecture architecture() const = 0;
+  virtual int64_t classes() const = 0;
   /// How often a picture stands in an epoch in place of others (repeated augmentation).
   virtual int64_t repeats() const = 0;
   virtual bool keeps_average() const = 0;
@@ -44,7 +55,7 @@ class JobRecipe {
 struct JobInputs {
   uint64_t seed = 0;
   int64_t shard_batch_size = 0;  // pictures in one shard
-  int64_t data_classes = 0;      // 0: not known, the recipe has to say
+  int64_t data_classes = 0;
 };
 
 /// Reads the keys of the job `name` and checks them. The one place that lists the jobs. Throws

@@ -21,13 +21,13 @@ namespace {
 
 class RsbJob final : public Job {
  public:
-  RsbJob(const RsbOptions& options, const RsbBatchOptions& batches, at::ScalarType compute_type,
-         at::Device device)
+  RsbJob(const RsbOptions& options, const RsbBatchOptions& batches, const Placement& placement)
       : options_(options),
         seed_(batches.seed),
         shape_(resnet_shape(options.model, options.classes)),
-        compute_type_(compute_type),
-        device_(device),
+        compute_type_(placement.precision == Placement::Precision::bf16 ? at::kBFloat16 : at::kFloat),
+        device_(placement.gpu < 0 ? at::Device(at::kCPU)
+                                  : at::Device(at::kCUDA, static_cast<at::DeviceIndex>(placement.gpu))),
         training_(make_rsb_training_batches(batches)),
         evaluation_(make_rsb_evaluation_batches(batches)) {}
 
@@ -172,8 +172,8 @@ at::Tensor rsb_loss(const at::Tensor& logits, const at::Tensor& mixed, const Rsb
 }
 
 std::unique_ptr<Job> make_rsb_job(const RsbOptions& options, const RsbBatchOptions& batches,
-                                  at::ScalarType compute_type, at::Device device) {
-  return std::make_unique<RsbJob>(options, batches, compute_type, device);
+                                  const Placement& placement) {
+  return std::make_unique<RsbJob>(options, batches, placement);
 }
 
 }  // namespace lockstep::jobs

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "jobs/job.h"
+#include "jobs/job_recipe.h"
 #include "jobs/rsb/rsb_batches.h"
 #include "jobs/rsb/rsb_options.h"
 
@@ -10,9 +11,8 @@ namespace lockstep::jobs {
 
 /// Supervised training of a ResNet as "ResNet strikes back" (Wightman, Touvron, Jegou 2021) has it:
 /// BCE over mixed targets, stochastic depth, plain BatchNorm over each shard, average of the weights.
-/// `compute_type` is that of the convolutions.
 std::unique_ptr<Job> make_rsb_job(const RsbOptions& options, const RsbBatchOptions& batches,
-                                  at::ScalarType compute_type, at::Device device);
+                                  const Placement& placement);
 
 /// The mean loss of `logits` [B, C] against `targets` [B, C] as the batch maker mixed them. Smoothing
 /// first, then the threshold, as timm's Mixup and BinaryCrossEntropy do: a threshold undoes smoothing.

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <array>
+
+#include "jobs/pixels/image.h"
+#include "jobs/random.h"
+
+namespace lockstep::pixels {
+
+/// A box of a random share of the area and a random shape; after ten that do not fit the largest
+/// centred one (timm RandomResizedCropAndInterpolation.get_params).
+Box random_resized_crop(int width, int height, const std::array<double, 2>& scale,
+                        const std::array<double, 2>& ratio, jobs::Random& random);
+
+/// The short side to floor(size / crop), then the centre `size` x `size` (timm
+/// transforms_imagenet_eval, mode "center").
+Image evaluation_crop(const Image& source, int size, double crop, Filter filter);
+
+}  // namespace lockstep::pixels

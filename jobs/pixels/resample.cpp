@@ -1,0 +1,151 @@
+#include "jobs/pixels/resample.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#define LOCKSTEP_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+
+namespace lockstep::pixels {
+namespace {
+
+constexpr int kPrecisionBits = 22;
+constexpr int kRounding = 1 << (kPrecisionBits - 1);
+
+double weight(Filter filter, double x) {
+  x = std::abs(x);
+  if (filter == Filter::bilinear) return x < 1.0 ? 1.0 - x : 0.0;
+  constexpr double a = -0.5;
+  if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
+  if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
+  return 0.0;
+}
+
+// For each output position the inputs that it sees, and their weights in fixed point.
+struct Taps {
+  int most = 0;  // weights an output has room for
+  std::vector<int> first, count;
+  std::vector<int32_t> weights;  // [output][most]
+};
+
+Taps plan_taps(int inputs, int outputs, Filter filter) {
+  const double scale = static_cast<double>(inputs) / outputs;
+  const double filter_scale = std::max(scale, 1.0);
+  const double support = (filter == Filter::bilinear ? 1.0 : 2.0) * filter_scale;
+  Taps taps;
+  taps.most = static_cast<int>(std::ceil(support)) * 2 + 1;
+  taps.weights.assign(static_cast<size_t>(taps.most) * static_cast<size_t>(outputs), 0);
+  std::vector<double> exact(static_cast<size_t>(taps.most));
+  for (int output = 0; output < outputs; ++output) {
+    const double centre = (output + 0.5) * scale;
+    const int begin = std::max(0, static_cast<int>(centre - support + 0.5));
+    const int end = std::min(inputs, static_cast<int>(centre + support + 0.5));
+    double sum = 0.0;
+    for (int i = 0; i < end - begin; ++i) {
+      exact[static_cast<size_t>(i)] = weight(filter, (i + begin - centre + 0.5) * (1.0 / filter_scale));
+      sum += exact[static_cast<size_t>(i)];
+    }
+    int32_t* fixed = &taps.weights[static_cast<size_t>(output) * static_cast<size_t>(taps.most)];
+    for (int i = 0; i < end - begin; ++i) {
+      double value = exact[static_cast<size_t>(i)];
+      if (sum != 0.0) value /= sum;
+      fixed[i] = static_cast<int32_t>((value < 0 ? -0.5 : 0.5) + value * (1 << kPrecisionBits));
+    }
+    taps.first.push_back(begin);
+    taps.count.push_back(end - begin);
+  }
+  return taps;
+}
+
+uint8_t to_byte(int32_t sum) {
+  return static_cast<uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255));
+}
+
+// Rows are taken sixteen at a time and turned, so that the lanes of a vector are rows and channels.
+constexpr int kRows = 16;
+constexpr int kLanes = 3 * kRows;
+
+LOCKSTEP_CLONES void resize_rows(const uint8_t* turned, const Taps& taps, int outputs, uint8_t* result) {
+  for (int x = 0; x < outputs; ++x) {
+    int32_t sums[kLanes];
+    std::fill_n(sums, kLanes, kRounding);
+    const uint8_t* source = turned + static_cast<ptrdiff_t>(taps.first[static_cast<size_t>(x)]) * kLanes;
+    const int32_t* weights = &taps.weights[static_cast<size_t>(x) * static_cast<size_t>(taps.most)];
+    for (int t = 0; t < taps.count[static_cast<size_t>(x)]; ++t) {
+      for (int lane = 0; lane < kLanes; ++lane) sums[lane] += source[t * kLanes + lane] * weights[t];
+    }
+    for (int lane = 0; lane < kLanes; ++lane) result[x * kLanes + lane] = to_byte(sums[lane]);
+  }
+}
+
+void turn_in(const Image& source, const Box& box, int first_row, int rows, uint8_t* turned) {
+  for (int r = 0; r < rows; ++r) {
+    const uint8_t* row = source.at(box.left, box.top + first_row + r);
+    for (int i = 0; i < 3 * box.width; ++i) turned[i * kRows + r] = row[i];
+  }
+}
+
+void turn_out(const uint8_t* turned, int first_row, int rows, Image& image) {
+  for (int r = 0; r < rows; ++r) {
+    uint8_t* row = image.row(first_row + r);
+    for (int i = 0; i < 3 * image.width; ++i) row[i] = turned[i * kRows + r];
+  }
+}
+
+Image resize_horizontally(const Image& source, const Box& box, int width, Filter filter) {
+  const Taps taps = plan_taps(box.width, width, filter);
+  Image image(width, box.height);
+  std::vector<uint8_t> turned(static_cast<size_t>(box.width) * kLanes);
+  std::vector<uint8_t> result(static_cast<size_t>(width) * kLanes);
+  for (int y = 0; y < box.height; y += kRows) {
+    const int rows = std::min(kRows, box.height - y);
+    turn_in(source, box, y, rows, turned.data());
+    resize_rows(turned.data(), taps, width, result.data());
+    turn_out(result.data(), y, rows, image);
+  }
+  return image;
+}
+
+LOCKSTEP_CLONES void add_row(const uint8_t* row, int32_t weight, int bytes, int32_t* sums) {
+  for (int i = 0; i < bytes; ++i) sums[i] += row[i] * weight;
+}
+
+LOCKSTEP_CLONES void store_row(const int32_t* sums, int bytes, uint8_t* row) {
+  for (int i = 0; i < bytes; ++i) row[i] = to_byte(sums[i]);
+}
+
+Image resize_vertically(const Image& source, int height, Filter filter) {
+  const Taps taps = plan_taps(source.height, height, filter);
+  Image image(source.width, height);
+  const int bytes = 3 * source.width;
+  std::vector<int32_t> sums(static_cast<size_t>(bytes));
+  for (int y = 0; y < height; ++y) {
+    std::ranges::fill(sums, kRounding);
+    const auto output = static_cast<size_t>(y);
+    for (int t = 0; t < taps.count[output]; ++t) {
+      add_row(source.row(taps.first[output] + t),
+              taps.weights[output * static_cast<size_t>(taps.most) + static_cast<size_t>(t)], bytes,
+              sums.data());
+    }
+    store_row(sums.data(), bytes, image.row(y));
+  }
+  return image;
+}
+
+}  // namespace
+
+Image crop(const Image& source, const Box& box) {
+  Image image(box.width, box.height);
+  for (int y = 0; y < box.height; ++y) {
+    std::memcpy(image.row(y), source.at(box.left, box.top + y), 3 * static_cast<size_t>(box.width));
+  }
+  return image;
+}
+
+Image resize(const Image& source, const Box& box, int width, int height, Filter filter) {
+  Image image = width == box.width ? crop(source, box)
+                                   : resize_horizontally(source, box, width, filter);
+  return height == box.height ? image : resize_vertically(image, height, filter);
+}
+
+}  // namespace lockstep::pixels

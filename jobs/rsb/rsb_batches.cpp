@@ -1,0 +1,150 @@
+#include "jobs/rsb/rsb_batches.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <optional>
+
+#include "jobs/pixels/colour.h"
+#include "jobs/pixels/crops.h"
+#include "jobs/pixels/decode.h"
+#include "jobs/pixels/rand_augment.h"
+#include "jobs/pixels/resample.h"
+#include "jobs/random.h"
+#include "jobs/rsb/mixing.h"
+
+namespace lockstep::jobs {
+namespace {
+
+// ImageNet's, in levels of a byte.
+constexpr std::array<float, 3> kMean{static_cast<float>(255 * 0.485), static_cast<float>(255 * 0.456),
+                                     static_cast<float>(255 * 0.406)};
+constexpr std::array<float, 3> kDeviation{static_cast<float>(255 * 0.229),
+                                          static_cast<float>(255 * 0.224),
+                                          static_cast<float>(255 * 0.225)};
+
+template <typename T>
+std::span<T> array_of(const ShardArrays& arrays, size_t field) {
+  const std::span<std::byte> bytes = arrays[field];
+  return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
+}
+
+// timm's PrefetchLoader: (x - 255 mean) / (255 deviation) in float32.
+void normalise(std::span<const uint8_t> pixels, float* images) {
+  for (size_t i = 0; i < pixels.size(); i += 3) {
+    for (size_t c = 0; c < 3; ++c) {
+      images[i + c] = (static_cast<float>(pixels[i + c]) - kMean[c]) / kDeviation[c];
+    }
+  }
+}
+
+class TrainingBatches final : public BatchMaker {
+ public:
+  explicit TrainingBatches(const RsbBatchOptions& options) : options_(options) {
+    if (!options.rand_augment.empty()) {
+      rand_augment_ = pixels::RandAugment::parse(options.rand_augment);
+    }
+  }
+
+  enum FieldIndex : size_t { kImages, kTargets, kSamples, kLabels, kPixels };
+
+  std::vector<Field> fields(int64_t batch_size) const override {
+    using Kind = Field::Kind;
+    const int64_t size = options_.size;
+    return {{"images", Kind::float32, {batch_size, 3, size, size}},
+            {"targets", Kind::float32, {batch_size, options_.classes}},
+            {"samples", Kind::int64, {batch_size}},
+            {"labels", Kind::int64, {batch_size}, /*scratch=*/true},
+            {"pixels", Kind::uint8, {batch_size, size, size, 3}, /*scratch=*/true}};
+  }
+
+  void make_sample(std::span<const std::byte> file, int64_t label, const SampleKey& key,
+                   int64_t index, const ShardArrays& arrays) const override {
+    // Repeats of a picture are the same picture with other draws.
+    Random random(options_.seed, Purpose::augmentation,
+                  static_cast<uint64_t>(key.epoch) << 8 | static_cast<uint64_t>(key.repeat),
+                  static_cast<uint64_t>(key.sample));
+    const pixels::Image source = pixels::decode(file);
+    const pixels::Box box = pixels::random_resized_crop(source.width, source.height,
+                                                        options_.scale, options_.ratio, random);
+    const int size = static_cast<int>(options_.size);
+    pixels::Image image = pixels::resize(source, box, size, size, filter(random));
+    if (random.chance(options_.flip)) image = pixels::flip_horizontal(image);
+    if (rand_augment_) image = rand_augment_->apply(std::move(image), random, {filter(random)});
+    std::memcpy(array_of<uint8_t>(arrays, kPixels).data() + index * picture_bytes(),
+                image.rgb.data(), image.rgb.size());
+    array_of<int64_t>(arrays, kLabels)[index] = label;
+    array_of<int64_t>(arrays, kSamples)[index] = key.sample;
+  }
+
+  void finish_shard(const ShardKey& key, int64_t count, const ShardArrays& arrays) const override {
+    Random random(options_.seed, Purpose::mixing, static_cast<uint64_t>(key.step),
+                  static_cast<uint64_t>(key.shard));
+    const Mixing mixing = draw_mixing(options_.mixup, options_.cutmix, options_.size, random);
+    const std::span<uint8_t> pictures =
+        array_of<uint8_t>(arrays, kPixels).first(static_cast<size_t>(count * picture_bytes()));
+    mix_pictures(mixing, count, options_.size, pictures);
+    mix_targets(mixing, array_of<const int64_t>(arrays, kLabels).first(static_cast<size_t>(count)),
+                options_.classes, array_of<float>(arrays, kTargets));
+    normalise(pictures, array_of<float>(arrays, kImages).data());
+  }
+
+ private:
+  int64_t picture_bytes() const { return 3 * options_.size * options_.size; }
+
+  pixels::Filter filter(Random& random) const {
+    if (options_.interpolation == "random") {
+      return random.chance(0.5) ? pixels::Filter::bilinear : pixels::Filter::bicubic;
+    }
+    return options_.interpolation == "bilinear" ? pixels::Filter::bilinear
+                                                : pixels::Filter::bicubic;
+  }
+
+  RsbBatchOptions options_;
+  std::optional<pixels::RandAugment> rand_augment_;
+};
+
+class EvaluationBatches final : public BatchMaker {
+ public:
+  explicit EvaluationBatches(const RsbBatchOptions& options) : options_(options) {}
+
+  enum FieldIndex : size_t { kImages, kLabels, kSamples };
+
+  std::vector<Field> fields(int64_t batch_size) const override {
+    using Kind = Field::Kind;
+    const int64_t size = options_.evaluation_size;
+    return {{"images", Kind::float32, {batch_size, 3, size, size}},
+            {"labels", Kind::int64, {batch_size}},
+            {"samples", Kind::int64, {batch_size}}};
+  }
+
+  void make_sample(std::span<const std::byte> file, int64_t label, const SampleKey& key,
+                   int64_t index, const ShardArrays& arrays) const override {
+    const int size = static_cast<int>(options_.evaluation_size);
+    const pixels::Filter filter = options_.interpolation == "bilinear" ? pixels::Filter::bilinear
+                                                                       : pixels::Filter::bicubic;
+    const pixels::Image image =
+        pixels::evaluation_crop(pixels::decode(file), size, options_.evaluation_crop, filter);
+    normalise(image.rgb, array_of<float>(arrays, kImages).data() +
+                             index * static_cast<int64_t>(image.rgb.size()));
+    array_of<int64_t>(arrays, kLabels)[index] = label;
+    array_of<int64_t>(arrays, kSamples)[index] = key.sample;
+  }
+
+  void finish_shard(const ShardKey&, int64_t, const ShardArrays&) const override {}
+
+ private:
+  RsbBatchOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<BatchMaker> make_rsb_training_batches(const RsbBatchOptions& options) {
+  return std::make_unique<TrainingBatches>(options);
+}
+
+std::unique_ptr<BatchMaker> make_rsb_evaluation_batches(const RsbBatchOptions& options) {
+  return std::make_unique<EvaluationBatches>(options);
+}
+
+}  // namespace lockstep::jobs

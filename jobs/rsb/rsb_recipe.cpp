@@ -1,0 +1,138 @@
+#include "jobs/rsb/rsb_recipe.h"
+
+#include <fmt/format.h>
+
+#include <stdexcept>
+
+#include "jobs/job.h"
+#include "jobs/models/resnet_shapes.h"
+#include "jobs/pixels/rand_augment.h"
+#include "jobs/rsb/rsb_batches.h"
+#include "jobs/rsb/rsb_job.h"
+#include "jobs/rsb/rsb_options.h"
+
+namespace lockstep::jobs {
+namespace {
+
+class RsbRecipe final : public JobRecipe {
+ public:
+  RsbRecipe(RsbOptions options, RsbBatchOptions batches, int64_t repeats)
+      : options_(std::move(options)), batches_(std::move(batches)), repeats_(repeats) {}
+
+  std::vector<Shape> parameters() const override { return shapes(resnet_parameters(shape())); }
+  std::vector<Shape> buffers() const override { return shapes(resnet_buffers(shape())); }
+  int64_t classes() const override { return options_.classes; }
+  int64_t repeats() const override { return repeats_; }
+  bool keeps_average() const override { return options_.average_decay > 0.0; }
+  std::unique_ptr<BatchMaker> training_batches() const override {
+    return make_rsb_training_batches(batches_);
+  }
+  std::unique_ptr<BatchMaker> evaluation_batches() const override {
+    return make_rsb_evaluation_batches(batches_);
+  }
+  std::unique_ptr<Job> make(const Placement& placement) const override {
+    return make_rsb_job(options_, batches_, placement);
+  }
+  Architecture architecture() const override {
+    return {.name = options_.model,
+            .classes = options_.classes,
+            .evaluation_size = batches_.evaluation_size,
+            .evaluation_crop = batches_.evaluation_crop,
+            .interpolation = batches_.interpolation};
+  }
+
+ private:
+  ResNetShape shape() const { return resnet_shape(options_.model, options_.classes); }
+  static std::vector<Shape> shapes(std::vector<ShapeEntry> entries) {
+    std::vector<Shape> all;
+    for (ShapeEntry& entry : entries) all.push_back({std::move(entry.name), std::move(entry.shape)});
+    return all;
+  }
+
+  RsbOptions options_;
+  RsbBatchOptions batches_;
+  int64_t repeats_;
+};
+
+std::array<double, 2> pair(Settings& settings, std::string_view key, std::array<double, 2> otherwise,
+                           Range range) {
+  const std::vector<double> values =
+      settings.numbers(key, {otherwise[0], otherwise[1]}, range);
+  if (values[0] > values[1]) {
+    settings.refuse(key, fmt::format("'{}' goes from {} down to {}", key, values[0], values[1]),
+                    "the smaller number comes first");
+  }
+  return {values[0], values[1]};
+}
+
+RsbOptions read_model_and_loss(const JobInputs& inputs, Settings& settings) {
+  RsbOptions options;
+  options.model = settings.text("model.name", "resnet50", resnet_names());
+  options.classes = settings.integer("model.classes", 0, {0, 1e6});
+  if (options.classes == 0) options.classes = inputs.data_classes;
+  if (options.classes < inputs.data_classes) {
+    settings.refuse("model.classes",
+                    fmt::format("the data has {} classes, the model {}", inputs.data_classes,
+                                options.classes),
+                    "leave the key out to take the data's number");
+  }
+  options.drop_path = settings.number("model.drop_path", 0.0, {0.0, 0.99});
+  options.loss = settings.text("loss.name", "bce", {"bce", "cross_entropy"});
+  options.target_threshold = settings.number("loss.target_threshold", -1.0, {-1.0, 1.0});
+  options.smoothing = settings.number("loss.smoothing", 0.0, {0.0, 0.99});
+  if (options.target_threshold >= 0.0 && options.loss != "bce") {
+    settings.refuse("loss.target_threshold", "only the loss 'bce' has a threshold",
+                    "take the key out, or loss.name = \"bce\"");
+  }
+  const double off = options.smoothing / static_cast<double>(options.classes);
+  if (options.target_threshold >= 0.0 && options.smoothing > 0.0 && options.target_threshold < off) {
+    settings.refuse("loss.target_threshold",
+                    fmt::format("smoothing lifts every target to {:g}, above the threshold {:g}: all "
+                                "targets would become 1",
+                                off, options.target_threshold),
+                    "use smoothing without a threshold, or a threshold without smoothing");
+  }
+  options.average_decay = settings.number("average.decay", 0.0, {0.0, 1.0});
+  return options;
+}
+
+RsbBatchOptions read_augmentation(const JobInputs& inputs, int64_t classes, Settings& settings) {
+  RsbBatchOptions batches;
+  batches.seed = inputs.seed;
+  batches.classes = classes;
+  batches.size = settings.integer("augmentation.size", 224, {32, 1024});
+  batches.evaluation_size = settings.integer("augmentation.eval_size", batches.size, {32, 1024});
+  batches.evaluation_crop = settings.number("augmentation.eval_crop", 0.95, {0.1, 1.0});
+  batches.scale = pair(settings, "augmentation.scale", batches.scale, {1e-4, 1.0});
+  batches.ratio = pair(settings, "augmentation.ratio", batches.ratio, {0.01, 100.0});
+  batches.flip = settings.number("augmentation.flip", 0.5, {0.0, 1.0});
+  batches.interpolation =
+      settings.text("augmentation.interpolation", "bicubic", {"bicubic", "bilinear", "random"});
+  batches.rand_augment = settings.text("augmentation.rand_augment", "");
+  try {
+    if (!batches.rand_augment.empty()) pixels::RandAugment::parse(batches.rand_augment);
+  } catch (const std::invalid_argument& error) {
+    settings.refuse("augmentation.rand_augment", error.what(),
+                    "as timm writes it, for example \"rand-m7-mstd0.5-inc1\"; \"\" for none");
+  }
+  batches.mixup = settings.number("augmentation.mixup", 0.0, {0.0, 100.0});
+  batches.cutmix = settings.number("augmentation.cutmix", 0.0, {0.0, 100.0});
+  if ((batches.mixup > 0.0 || batches.cutmix > 0.0) && inputs.shard_batch_size % 2 != 0) {
+    settings.refuse("batch.size",
+                    fmt::format("a shard has {} pictures, and mixup pairs them: the number must be even",
+                                inputs.shard_batch_size),
+                    "change batch.size or batch.shards, or switch off augmentation.mixup and cutmix");
+  }
+  return batches;
+}
+
+}  // namespace
+
+std::unique_ptr<JobRecipe> read_rsb(const JobInputs& inputs, Settings& settings) {
+  const RsbOptions options = read_model_and_loss(inputs, settings);
+  const RsbBatchOptions batches = read_augmentation(inputs, options.classes, settings);
+  const int64_t repeats = settings.integer("augmentation.repeats", 1, {1, 100});
+  return std::make_unique<RsbRecipe>(options, batches, repeats);
+}
+
+}  // namespace lockstep::jobs

@@ -1,0 +1,88 @@
+#include "runner/files.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "comm/error.h"
+
+namespace lockstep::runner {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void fail(const char* what, const fs::path& path, int error) {
+  throw WriteError("E501", fmt::format("cannot {} '{}': {}", what, path.string(), std::strerror(error)),
+                   error == ENOSPC || error == EDQUOT
+                       ? "free some space, or lower checkpoint.keep, then resume"
+                       : "check the folder's owner, permissions and mount");
+}
+
+// Closes in every case.
+struct Descriptor {
+  int number;
+  ~Descriptor() {
+    if (number >= 0) ::close(number);
+  }
+};
+
+}  // namespace
+
+void write_file(const fs::path& file, const std::vector<std::span<const std::byte>>& parts) {
+  const Descriptor out{::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
+  if (out.number < 0) fail("create", file, errno);
+  for (std::span<const std::byte> rest : parts) {
+    while (!rest.empty()) {
+      const ssize_t count = ::write(out.number, rest.data(), rest.size());
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) fail("write", file, errno);
+      rest = rest.subspan(static_cast<size_t>(count));
+    }
+  }
+  if (::fsync(out.number) != 0) fail("sync", file, errno);
+}
+
+void write_file(const fs::path& file, std::string_view text) {
+  write_file(file, {std::as_bytes(std::span(text))});
+}
+
+void replace_file(const fs::path& file, std::string_view text) {
+  const fs::path aside = file.string() + ".tmp";
+  write_file(aside, text);
+  if (::rename(aside.c_str(), file.c_str()) != 0) fail("replace", file, errno);
+  sync_folder(file.parent_path());
+}
+
+void sync_folder(const fs::path& folder) {
+  const fs::path name = folder.empty() ? fs::path(".") : folder;
+  const Descriptor descriptor{::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (descriptor.number < 0) fail("open", name, errno);
+  // Some network file systems cannot sync a folder and say EINVAL: there the rename itself is safe.
+  if (::fsync(descriptor.number) != 0 && errno != EINVAL) fail("sync", name, errno);
+}
+
+void make_folders(const fs::path& folder) {
+  std::error_code code;
+  fs::create_directories(folder, code);
+  if (code) fail("create", folder, code.value());
+}
+
+std::vector<std::byte> read_bytes(const fs::path& file) {
+  std::vector<std::byte> bytes(fs::file_size(file));
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()))) {
+    throw fs::filesystem_error("cannot read", file, std::make_error_code(std::errc::io_error));
+  }
+  return bytes;
+}
+
+std::string read_text(const fs::path& file) {
+  const std::vector<std::byte> bytes = read_bytes(file);
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace lockstep::runner

@@ -1,0 +1,126 @@
+#include "runner/run_options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+
+#include "runner/schedules.h"
+
+namespace lockstep::runner {
+namespace {
+
+// "500" steps; "30s", "10m", "2h".
+Interval read_interval(Recipe& recipe, const char* key, const char* otherwise) {
+  const std::string text = recipe.steps_or_time(key, otherwise);
+  double number = 0.0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string unit(static_cast<const char*>(end), text.data() + text.size());
+  if (error == std::errc() && number >= 0.0) {
+    if (unit.empty()) return {.steps = static_cast<int64_t>(number), .seconds = 0.0};
+    if (unit == "s") return {.steps = 0, .seconds = number};
+    if (unit == "m") return {.steps = 0, .seconds = 60.0 * number};
+    if (unit == "h") return {.steps = 0, .seconds = 3600.0 * number};
+  }
+  recipe.refuse(key, fmt::format("'{}' is \"{}\", neither steps nor a time", key, text),
+                "a number of steps as 500, or a time as \"30s\", \"10m\", \"2h\"; 0 for the end alone");
+}
+
+void read_optimizer(Recipe& recipe, RunOptions& options) {
+  const std::string name = recipe.text("optimizer.name", "lamb", {"lamb", "adamw", "sgd", "momentum"});
+  UpdateOptions& update = options.update;
+  update.rule = name == "lamb"    ? UpdateRule::lamb
+                : name == "adamw" ? UpdateRule::adamw
+                : name == "sgd"   ? UpdateRule::sgd
+                                  : UpdateRule::momentum;
+  const bool lamb = update.rule == UpdateRule::lamb;
+  const bool moments = lamb || update.rule == UpdateRule::adamw;
+  if (moments) {
+    const auto betas = recipe.numbers("optimizer.betas", {0.9, 0.999}, {0.0, 1.0});
+    update.beta1 = betas[0];
+    update.beta2 = betas[1];
+    update.epsilon = recipe.number("optimizer.epsilon", lamb ? 1e-6 : 1e-8, {0.0, 1.0});
+  } else {
+    update.momentum = recipe.number("optimizer.momentum", 0.9, {0.0, 1.0});
+  }
+  const double rate = recipe.number("optimizer.learning_rate", 5e-3, {0.0, 1e3});
+  const int64_t written_for = recipe.integer("optimizer.learning_rate_at", 0, {0, 1e9});
+  options.learning_rate = scaled_learning_rate(rate, written_for, options.batch_size, lamb);
+  options.weight_decay = recipe.number("optimizer.weight_decay", 0.02, {0.0, 10.0});
+  options.weight_decay_end =
+      recipe.number("optimizer.weight_decay_end", options.weight_decay, {0.0, 10.0});
+  update.clip_gradient = recipe.number("optimizer.clip_gradient", 0.0, {0.0, 1e9});
+  update.clip_each =
+      recipe.text("optimizer.clip_scope", "global", {"global", "parameter"}) == "parameter";
+}
+
+void read_schedule(Recipe& recipe, RunOptions& options) {
+  options.epochs = recipe.integer("schedule.epochs", 100, {1, 1e6});
+  options.warmup_epochs = recipe.integer("schedule.warmup_epochs", 5, {0, 1e6});
+  options.warmup_learning_rate = recipe.number("schedule.warmup_learning_rate", 1e-6, {0.0, 1e3});
+  options.minimum_learning_rate = recipe.number("schedule.min_learning_rate", 1e-6, {0.0, 1e3});
+  options.schedule_per_update = recipe.flag("schedule.per_update", false);
+  if (options.warmup_epochs > options.epochs) {
+    recipe.refuse("schedule.warmup_epochs",
+                  fmt::format("the warm-up of {} epochs is longer than the run of {}",
+                              options.warmup_epochs, options.epochs),
+                  "lower schedule.warmup_epochs");
+  }
+}
+
+}  // namespace
+
+RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
+  RunOptions options;
+  options.job = recipe.text("job", "rsb", jobs::job_names());
+  options.seed = static_cast<uint64_t>(recipe.integer("seed", 0, {0, 9e18}));
+  options.precision = recipe.text("precision", "fp32", {"fp32", "bf16"}) == "bf16"
+                          ? jobs::Placement::Precision::bf16
+                          : jobs::Placement::Precision::fp32;
+  options.training_folder = recipe.text("data.train", "");
+  options.validation_folder = recipe.text("data.val", "");
+  options.data_threads = static_cast<int>(recipe.integer("data.threads", 0, {0, 256}));
+
+  options.batch_size = recipe.integer("batch.size", 2048, {1, 1e7});
+  options.shards = recipe.integer("batch.shards", 0, {0, 65536});
+  if (options.shards == 0) options.shards = defaults.shards;
+  recipe.resolve("batch.shards", options.shards);
+  if (options.batch_size % options.shards != 0) {
+    recipe.refuse("batch.size",
+                  fmt::format("a batch of {} does not divide into {} shards", options.batch_size,
+                              options.shards),
+                  fmt::format("for example {}", std::max<int64_t>(1, options.batch_size / options.shards) *
+                                                    options.shards));
+  }
+  // A function of the shards and not of the ranks: the number of threads decides bits.
+  options.compute_threads = static_cast<int>(recipe.integer("compute.threads", 0, {0, 1024}));
+  if (options.compute_threads == 0) {
+    const char* wanted = std::getenv("OMP_NUM_THREADS");
+    const int given = wanted == nullptr ? 0 : std::atoi(wanted);
+    const auto share = static_cast<int>(defaults.cores / options.shards);
+    options.compute_threads = given > 0 ? given : std::max(1, share);
+  }
+  recipe.resolve("compute.threads", options.compute_threads);
+
+  read_optimizer(recipe, options);
+  read_schedule(recipe, options);
+  options.evaluate_every_epochs = recipe.integer("evaluation.every", 1, {0, 1e6});
+  options.checkpoint_every = read_interval(recipe, "checkpoint.every", "10m");
+  options.checkpoints_kept = recipe.integer("checkpoint.keep", 2, {1, 1e6});
+  options.log_every_steps = recipe.integer("log.every", 10, {1, 1e9});
+  options.log_weights_hash = recipe.flag("log.weights_hash", false);
+  options.initial_weights = recipe.text("init.weights", "");
+  options.monitoring_address = recipe.text("monitoring.address", "0.0.0.0");
+  options.monitoring_port = static_cast<int>(recipe.integer("monitoring.port", 0, {-1, 65535}));
+  return options;
+}
+
+bool may_change_on_resume(const std::string& key) {
+  for (const char* prefix : {"data.", "log.", "checkpoint.", "monitoring.", "evaluation.every"}) {
+    if (key.starts_with(prefix)) return true;
+  }
+  return false;
+}
+
+}  // namespace lockstep::runner

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "jobs/job_recipe.h"
+#include "runner/kernels/update.h"
+#include "runner/recipe.h"
+
+namespace lockstep::runner {
+
+/// When something is due: every so many steps, every so many seconds, or never.
+struct Interval {
+  int64_t steps = 0;
+  double seconds = 0.0;
+};
+
+/// What the runner itself reads of a recipe; everything that is not the job's.
+struct RunOptions {
+  std::string job;
+  uint64_t seed = 0;
+  jobs::Placement::Precision precision = jobs::Placement::Precision::fp32;
+
+  std::string training_folder, validation_folder;
+  int data_threads = 0;  // 0: as many as this rank has cores
+  int64_t batch_size = 0;
+  int64_t shards = 0;
+  int compute_threads = 0;  // of each rank
+
+  UpdateOptions update;
+  double learning_rate = 0.0;  // the peak, scaled to the batch
+  double weight_decay = 0.0, weight_decay_end = 0.0;
+  int64_t epochs = 1, warmup_epochs = 0;
+  double warmup_learning_rate = 0.0, minimum_learning_rate = 0.0;
+  bool schedule_per_update = false;
+
+  int64_t evaluate_every_epochs = 1;  // 0: never
+  Interval checkpoint_every;
+  int64_t checkpoints_kept = 2;
+  int64_t log_every_steps = 1;
+  bool log_weights_hash = false;
+  std::string initial_weights;
+  std::string monitoring_address;
+  int monitoring_port = 0;  // 0: any free one; -1: none
+};
+
+/// What the first launch decides where the recipe leaves it open.
+struct LaunchDefaults {
+  int64_t shards = 1;  // one for each rank
+  int cores = 1;       // of all nodes together
+};
+
+/// Reads and checks; the job's keys are left to jobs::read_job().
+RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults);
+
+/// Keys that may change when a run is resumed, since they do not touch what it computes.
+bool may_change_on_resume(const std::string& key);
+
+}  // namespace lockstep::runner

@@ -1,0 +1,106 @@
+#include "runner/run_plan.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace lockstep::runner {
+namespace {
+
+// All keys are read before the data is touched: a typing mistake is found even where the data is not.
+void check_keys(Recipe& recipe, const RunOptions& options) {
+  constexpr int64_t kAnyClasses = 2;
+  const auto inputs = jobs::JobInputs{.seed = options.seed,
+                                      .shard_batch_size = options.batch_size / options.shards,
+                                      .data_classes = kAnyClasses};
+  jobs::read_job(options.job, inputs, recipe);
+  recipe.refuse_unread();
+}
+
+int64_t classes_without_data(Recipe& recipe) {
+  const int64_t classes = recipe.integer("model.classes", 0);
+  if (classes == 0) {
+    throw UsageError("E106", "without data the number of classes is not known",
+                     "add --set model.classes=N");
+  }
+  return classes;
+}
+
+}  // namespace
+
+RunPlan make_plan(Recipe recipe, const PlanInputs& inputs) {
+  const RunOptions options = read_run_options(recipe, inputs.defaults);
+  check_keys(recipe, options);
+  std::optional<Dataset> training_set, validation_set;
+  if (inputs.samples == 0) {
+    training_set = Dataset::open(recipe.required_text("data.train"));
+    if (!options.validation_folder.empty()) {
+      validation_set = Dataset::open(options.validation_folder);
+      training_set->require_classes_of(*validation_set);
+    }
+  }
+  const int64_t samples = training_set ? training_set->size() : inputs.samples;
+  const int64_t data_classes = training_set ? static_cast<int64_t>(training_set->classes().size())
+                                            : classes_without_data(recipe);
+  auto job = jobs::read_job(options.job,
+                            {.seed = options.seed,
+                             .shard_batch_size = options.batch_size / options.shards,
+                             .data_classes = data_classes},
+                            recipe);
+  recipe.resolve("model.classes", job->classes());
+  const Sampler sampler({.seed = options.seed,
+                         .samples = samples,
+                         .batch_size = options.batch_size,
+                         .shards = options.shards,
+                         .repeats = job->repeats()});
+  if (sampler.steps_per_epoch() == 0) {
+    recipe.refuse("batch.size",
+                  fmt::format("a batch of {} is larger than the {} pictures of an epoch",
+                              options.batch_size, samples),
+                  "lower batch.size");
+  }
+  const int64_t steps = options.epochs * sampler.steps_per_epoch();
+  return {.recipe = std::move(recipe),
+          .options = options,
+          .training_set = std::move(training_set),
+          .validation_set = std::move(validation_set),
+          .job = std::move(job),
+          .sampler = sampler,
+          .steps = steps,
+          .learning_rate = {.peak = options.learning_rate,
+                            .warmup = options.warmup_learning_rate,
+                            .minimum = options.minimum_learning_rate,
+                            .epochs = options.epochs,
+                            .warmup_epochs = options.warmup_epochs,
+                            .per_update = options.schedule_per_update,
+                            .steps_per_epoch = sampler.steps_per_epoch()},
+          .weight_decay = {.start = options.weight_decay,
+                           .end = options.weight_decay_end,
+                           .steps = steps}};
+}
+
+ShardPlan RunPlan::shard(const jobs::ShardKey& key) const {
+  ShardPlan plan{.key = key, .samples = {}};
+  for (int64_t i = 0; i < sampler.shard_batch_size(); ++i) {
+    plan.samples.push_back(sampler.sample(key, i));
+  }
+  return plan;
+}
+
+std::string recipe_name(const std::filesystem::path& file) { return file.stem().string(); }
+
+std::string divisors(int64_t shards) {
+  std::string text;
+  for (int64_t ranks = 1; ranks <= shards; ++ranks) {
+    if (shards % ranks == 0) text += (text.empty() ? "" : ", ") + std::to_string(ranks);
+  }
+  return text;
+}
+
+void require_divides(int64_t ranks, int64_t shards) {
+  if (shards % ranks == 0) return;
+  throw UsageError("E109", fmt::format("{} ranks cannot share {} shards evenly", ranks, shards),
+                   fmt::format("start {} of: {}", shards == 1 ? "a world" : "one", divisors(shards)));
+}
+
+}  // namespace lockstep::runner

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "jobs/job_recipe.h"
+#include "runner/dataset.h"
+#include "runner/loader.h"
+#include "runner/recipe.h"
+#include "runner/run_options.h"
+#include "runner/sampler.h"
+#include "runner/schedules.h"
+
+namespace lockstep::runner {
+
+/// A recipe brought together with its data: everything about a run that can be known before its first
+/// step, on any machine, without torch at work. Const after making.
+struct RunPlan {
+  Recipe recipe;
+  RunOptions options;
+  std::optional<Dataset> training_set, validation_set;  // absent where only a number was given
+  std::unique_ptr<jobs::JobRecipe> job;
+  Sampler sampler;
+  int64_t steps = 0;
+  LearningRateSchedule learning_rate;
+  WeightDecaySchedule weight_decay;
+
+  /// The batch of one shard of one step.
+  ShardPlan shard(const jobs::ShardKey& key) const;
+};
+
+/// What a verb knows beside the recipe.
+struct PlanInputs {
+  LaunchDefaults defaults;
+  int64_t samples = 0;  // a training set of so many pictures is assumed; 0: the folders are read
+};
+
+/// Reads all keys, then the data. Throws UsageError or DataError.
+RunPlan make_plan(Recipe recipe, const PlanInputs& inputs);
+
+/// The recipe's file name without its ending.
+std::string recipe_name(const std::filesystem::path& file);
+
+/// The worlds that divide the shards, as "1, 2, 4".
+std::string divisors(int64_t shards);
+/// Throws E109 unless `ranks` divides `shards`.
+void require_divides(int64_t ranks, int64_t shards);
+
+}  // namespace lockstep::runner

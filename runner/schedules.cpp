@@ -1,0 +1,33 @@
+#include "runner/schedules.h"
+
+#include <cmath>
+#include <numbers>
+
+namespace lockstep::runner {
+
+double LearningRateSchedule::at(int64_t step) const {
+  const int64_t unit = per_update ? steps_per_epoch : 1;
+  const int64_t t = per_update ? step : step / steps_per_epoch;
+  const int64_t warmup_length = warmup_epochs * unit;
+  const int64_t length = epochs * unit;
+  if (t < warmup_length) {
+    return warmup + static_cast<double>(t) * ((peak - warmup) / static_cast<double>(warmup_length));
+  }
+  if (t >= length) return minimum;
+  const double turn = std::numbers::pi * static_cast<double>(t) / static_cast<double>(length);
+  return minimum + 0.5 * (peak - minimum) * (1.0 + std::cos(turn));
+}
+
+double WeightDecaySchedule::at(int64_t step) const {
+  if (start == end) return start;
+  const double turn = std::numbers::pi * static_cast<double>(step) / static_cast<double>(steps);
+  return end + 0.5 * (start - end) * (1.0 + std::cos(turn));
+}
+
+double scaled_learning_rate(double rate, int64_t written_for, int64_t batch_size, bool by_root) {
+  if (written_for == 0) return rate;
+  const double ratio = static_cast<double>(batch_size) / static_cast<double>(written_for);
+  return rate * (by_root ? std::sqrt(ratio) : ratio);
+}
+
+}  // namespace lockstep::runner

@@ -1,0 +1,81 @@
+#include "runner/world.h"
+
+#include <mpi.h>
+
+#include <array>
+#include <cstdlib>
+#include <optional>
+
+#include "comm/mpi_communicator.h"
+#include "comm/thread_communicator.h"
+
+namespace lockstep::runner {
+namespace {
+
+std::optional<int> number(std::initializer_list<const char*> names) {
+  for (const char* name : names) {
+    if (const char* text = std::getenv(name)) return std::atoi(text);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+// Open MPI's mpirun first; srun --mpi=pmix says PMIX_RANK; MPICH's launchers say PMI_RANK.
+World::World()
+    : rank_(number({"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}).value_or(0)),
+      size_(number({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}).value_or(1)),
+      local_rank_(number({"OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID"}).value_or(0)),
+      local_size_(number({"OMPI_COMM_WORLD_LOCAL_SIZE"}).value_or(1)) {
+  if (number({"PMIX_RANK"}) && !number({"OMPI_COMM_WORLD_SIZE"})) {
+    size_ = number({"SLURM_NTASKS"}).value_or(1);
+  }
+  nodes_ = (size_ + local_size_ - 1) / local_size_;
+}
+
+World::~World() {
+  if (communicator_ == nullptr) return;
+  communicator_.reset();
+  int initialized = 0;
+  MPI_Initialized(&initialized);
+  if (initialized) MPI_Finalize();
+}
+
+void World::start() {
+  const bool launched = number({"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}).has_value();
+  if (!launched) {
+    if (number({"SLURM_PROCID"}) && number({"SLURM_NTASKS"}).value_or(1) > 1 &&
+        number({"SLURM_STEP_NUM_TASKS"}).value_or(1) > 1) {
+      throw CollectiveError("E403", "Slurm started several processes that do not know of each other",
+                            "use `srun --mpi=pmix lockstep ...`, or mpirun inside the job");
+    }
+    communicator_ = comm::make_single_communicator();
+    return;
+  }
+  // Ranks that wait must not hold the cores that the others compute on.
+  setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+  int provided = 0;
+  MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided);
+  if (provided < MPI_THREAD_SERIALIZED) {
+    throw CollectiveError("E402", "this MPI cannot be used from more than one thread",
+                          "use an MPI built with MPI_THREAD_SERIALIZED");
+  }
+  communicator_ = comm::make_mpi_communicator();
+  rank_ = communicator_->rank();
+  size_ = communicator_->size();
+  MPI_Comm node;
+  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node);
+  MPI_Comm_rank(node, &local_rank_);
+  MPI_Comm_size(node, &local_size_);
+  MPI_Comm_free(&node);
+  nodes_ = (size_ + local_size_ - 1) / local_size_;
+}
+
+void World::abort(ExitCode code) {
+  int initialized = 0;
+  MPI_Initialized(&initialized);
+  if (initialized) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
+  std::_Exit(static_cast<int>(code));
+}
+
+}  // namespace lockstep::runner
