@@ -1,0 +1,22 @@
+#pragma once
+
+#include <filesystem>
+
+#include "comm/communicator.h"
+#include "runner/arenas.h"
+#include "runner/checkpoint_store.h"
+
+namespace lockstep::runner {
+
+/// Writes the arenas as parameters, buffers, optimizer and average .safetensors under the job's names.
+void write_arenas(const Arenas& arenas, const std::filesystem::path& folder);
+
+/// Reads them back, on rank 0 alone, and hands them to all. The files were verified before. Throws
+/// CheckpointError (E303) where they belong to another model.
+void read_arenas(const Arenas& arenas, const std::filesystem::path& folder,
+                 comm::Communicator& communicator);
+
+/// Rank 0's arenas for all.
+void broadcast_arenas(const Arenas& arenas, comm::Communicator& communicator);
+
+}  // namespace lockstep::runner

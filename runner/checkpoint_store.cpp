@@ -1,0 +1,180 @@
+#include "runner/checkpoint_store.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "comm/error.h"
+#include "runner/files.h"
+
+namespace lockstep::runner {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kManifest = "manifest.json";
+constexpr const char* kAside = ".being-written";
+constexpr int kFormat = 1;
+
+std::optional<int64_t> step_of(const fs::path& folder) {
+  const std::string name = folder.filename().string();
+  constexpr std::string_view prefix = "step-";
+  if (!name.starts_with(prefix)) return std::nullopt;
+  int64_t step = 0;
+  const char* end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data() + prefix.size(), end, step);
+  return error == std::errc() && stop == end ? std::optional(step) : std::nullopt;
+}
+
+Manifest::File digest(const fs::path& file) {
+  const std::vector<std::byte> bytes = read_bytes(file);
+  return {.bytes = static_cast<int64_t>(bytes.size()),
+          .xxh3 = fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()))};
+}
+
+nlohmann::ordered_json to_json(const Manifest& manifest) {
+  nlohmann::ordered_json files = nlohmann::ordered_json::object();
+  for (const auto& [name, file] : manifest.files) {
+    files[name] = {{"bytes", file.bytes}, {"xxh3", file.xxh3}};
+  }
+  nlohmann::ordered_json json{{"format", kFormat},
+                              {"step", manifest.progress.step},
+                              {"samples", manifest.progress.samples},
+                              {"seconds", manifest.progress.seconds},
+                              {"files", files},
+                              {"recipe", manifest.recipe}};
+  // The manifest vouches for itself too.
+  const std::string text = json.dump();
+  json["xxh3"] = fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
+  return json;
+}
+
+[[noreturn]] void damaged(const fs::path& file, const std::string& why) {
+  throw CheckpointError("E302", fmt::format("the checkpoint file '{}' is damaged: {}", file.string(), why));
+}
+
+// Its name last, so that a half-removed one is none.
+void remove_checkpoint(const fs::path& folder) {
+  std::error_code code;
+  fs::remove(folder / kManifest, code);
+  fs::remove_all(folder, code);
+}
+
+}  // namespace
+
+fs::path CheckpointStore::path(int64_t step) const { return folder_ / fmt::format("step-{:08d}", step); }
+
+std::vector<int64_t> CheckpointStore::steps() const {
+  std::vector<int64_t> steps;
+  std::error_code code;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_, code)) {
+    const std::optional<int64_t> step = step_of(entry.path());
+    if (step && fs::exists(entry.path() / kManifest)) steps.push_back(*step);
+  }
+  std::ranges::sort(steps);
+  return steps;
+}
+
+void CheckpointStore::save(const Progress& progress, const nlohmann::json& recipe, int64_t keep,
+                           const std::function<void(const fs::path&)>& write) const {
+  const fs::path aside = folder_ / kAside;
+  std::error_code code;
+  fs::remove_all(aside, code);
+  make_folders(aside);
+  write(aside);
+
+  Manifest manifest{.progress = progress, .recipe = recipe, .files = {}};
+  for (const fs::directory_entry& entry : fs::directory_iterator(aside)) {
+    manifest.files[entry.path().filename().string()] = digest(entry.path());
+  }
+  write_file(aside / kManifest, to_json(manifest).dump(1));
+  sync_folder(aside);
+
+  const fs::path name = path(progress.step);
+  remove_checkpoint(name);  // the same step again, from before a resume
+  fs::rename(aside, name, code);
+  if (code) {
+    throw WriteError("E501", fmt::format("cannot name the checkpoint '{}': {}", name.string(), code.message()));
+  }
+  sync_folder(folder_);
+  replace_file(folder_ / "LATEST", name.filename().string() + "\n");
+
+  std::vector<int64_t> all = steps();
+  const auto surplus = static_cast<int64_t>(all.size()) - keep;
+  for (int64_t i = 0; i < surplus; ++i) remove_checkpoint(path(all[static_cast<size_t>(i)]));
+}
+
+fs::path CheckpointStore::newest_sound(const std::function<void(const std::string&)>& report) const {
+  const std::vector<int64_t> all = steps();
+  if (all.empty()) {
+    throw CheckpointError("E301", fmt::format("there is no checkpoint in '{}'", folder_.string()),
+                          "start again with `lockstep train`");
+  }
+  for (auto step = all.rbegin(); step != all.rend(); ++step) {
+    try {
+      verify_checkpoint(path(*step));
+      return path(*step);
+    } catch (const CheckpointError& error) {
+      report(error.what());
+    }
+  }
+  throw CheckpointError("E302", fmt::format("none of the {} checkpoints in '{}' is sound", all.size(),
+                                            folder_.string()),
+                        "restore one from a backup, or start again with `lockstep train`");
+}
+
+Manifest read_manifest(const fs::path& checkpoint) {
+  const fs::path file = checkpoint / kManifest;
+  if (!fs::exists(file)) {
+    throw CheckpointError("E301", fmt::format("'{}' is not a checkpoint: it has no manifest.json",
+                                              checkpoint.string()));
+  }
+  try {
+    auto json = nlohmann::ordered_json::parse(read_text(file));
+    const auto hash = json.at("xxh3").get<std::string>();
+    json.erase("xxh3");
+    const std::string text = json.dump();
+    if (hash != fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()))) {
+      damaged(file, "its contents do not have its hash");
+    }
+    if (json.at("format").get<int>() != kFormat) damaged(file, "it has an unknown format");
+    Manifest manifest;
+    manifest.progress = {.step = json.at("step").get<int64_t>(),
+                         .samples = json.at("samples").get<int64_t>(),
+                         .seconds = json.at("seconds").get<double>()};
+    manifest.recipe = nlohmann::json::parse(json.at("recipe").dump());
+    for (const auto& [name, entry] : json.at("files").items()) {
+      manifest.files[name] = {.bytes = entry.at("bytes").get<int64_t>(),
+                              .xxh3 = entry.at("xxh3").get<std::string>()};
+    }
+    return manifest;
+  } catch (const nlohmann::json::exception&) {
+    damaged(file, "it is not the JSON of a manifest");
+  } catch (const fs::filesystem_error& error) {
+    damaged(file, error.code().message());
+  }
+}
+
+Manifest verify_checkpoint(const fs::path& checkpoint) {
+  Manifest manifest = read_manifest(checkpoint);
+  for (const auto& [name, wanted] : manifest.files) {
+    const fs::path file = checkpoint / name;
+    std::error_code code;
+    const auto bytes = static_cast<int64_t>(fs::file_size(file, code));
+    if (code) damaged(file, code.message());
+    if (bytes != wanted.bytes) {
+      damaged(file, fmt::format("it has {} bytes of {}", bytes, wanted.bytes));
+    }
+    try {
+      if (digest(file).xxh3 != wanted.xxh3) damaged(file, "its contents do not have its hash");
+    } catch (const fs::filesystem_error& error) {
+      damaged(file, error.code().message());
+    }
+  }
+  return manifest;
+}
+
+}  // namespace lockstep::runner

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace lockstep::runner {
+
+/// How far a run has come: all that is not in an arena.
+struct Progress {
+  int64_t step = 0;      // updates done
+  int64_t samples = 0;   // pictures trained on
+  double seconds = 0.0;  // of training, over all launches
+};
+
+/// What is written beside the arrays of a checkpoint and makes it one.
+struct Manifest {
+  struct File {
+    int64_t bytes = 0;
+    std::string xxh3;  // XXH3-64, 16 hexadecimal digits
+  };
+  Progress progress;
+  nlohmann::json recipe;  // resolved
+  std::map<std::string, File> files;
+};
+
+/// The folder checkpoints/ of a run. A checkpoint is written aside, synced, read back and compared
+/// with what was meant, and only then given its name; older ones go after that. Knows no torch. Used by
+/// one process.
+class CheckpointStore {
+ public:
+  explicit CheckpointStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
+
+  /// `write` puts the array files into the folder that it is given. Keeps the newest `keep`. Throws
+  /// WriteError.
+  void save(const Progress& progress, const nlohmann::json& recipe, int64_t keep,
+            const std::function<void(const std::filesystem::path&)>& write) const;
+
+  /// Steps of all checkpoints that have a manifest, oldest first.
+  std::vector<int64_t> steps() const;
+  std::filesystem::path path(int64_t step) const;
+
+  /// The newest whose files all are what the manifest says; every one that is not is told to
+  /// `report`. Throws CheckpointError: E301 there is none, E302 none is sound.
+  std::filesystem::path newest_sound(const std::function<void(const std::string&)>& report) const;
+
+ private:
+  std::filesystem::path folder_;
+};
+
+/// Reads the manifest of one checkpoint and checks length and hash of every file. Throws
+/// CheckpointError (E302) with the file and what is wrong with it.
+Manifest verify_checkpoint(const std::filesystem::path& checkpoint);
+/// The manifest alone, unchecked files.
+Manifest read_manifest(const std::filesystem::path& checkpoint);
+
+}  // namespace lockstep::runner
