@@ -41,6 +41,12 @@ class BatchSource {
   virtual const Tensors* next(int64_t* rows) = 0;
 };
 
+/// What is to be evaluated, and what is wanted beside the measures.
+struct EvaluationRequest {
+  bool use_average = false;           // the average in place of the parameters
+  std::vector<Tensors>* outputs = nullptr;  // per batch of this rank: "samples" and what the model gave
+};
+
 using Measures = std::vector<std::pair<std::string, double>>;
 
 /// The mathematics of one kind of training. The runner owns time: it calls, in each step and for each
@@ -73,10 +79,9 @@ class Job {
   /// How much of the average is kept by the update that makes step `step` (counted from 1).
   virtual double average_decay(int64_t step) const = 0;
 
-  /// Evaluates the parameters, or the average; all ranks together, exact over the whole set; every
-  /// rank gets the same measures.
+  /// All ranks together, exact over the whole set; every rank gets the same measures.
   virtual Measures evaluate(BatchSource& batches, comm::Communicator& communicator,
-                            bool use_average) = 0;
+                            const EvaluationRequest& request) = 0;
 };
 
 }  // namespace lockstep::jobs

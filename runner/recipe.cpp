@@ -386,6 +386,11 @@ void Recipe::resolve(std::string_view key, int64_t value) {
   put(content_->resolved, key, value);
 }
 
+void Recipe::resolve(std::string_view key, const std::string& value) {
+  content_->asked.emplace(key);
+  put(content_->resolved, key, value);
+}
+
 void Recipe::refuse_unread() const { content_->refuse_unread(content_->table, ""); }
 
 std::string Recipe::resolved_toml() const {

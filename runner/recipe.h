@@ -39,6 +39,7 @@ class Recipe final : public jobs::Settings {
   bool has(std::string_view key) const;
   /// Fixes a value that was derived, so that the resolved recipe says it.
   void resolve(std::string_view key, int64_t value);
+  void resolve(std::string_view key, const std::string& value);
   /// Call when all keys were asked for: throws for the first key of the file that was not.
   void refuse_unread() const;
 

@@ -7,14 +7,9 @@
 namespace lockstep::runner {
 namespace {
 
-// All keys are read before the data is touched: a typing mistake is found even where the data is not.
-void check_keys(Recipe& recipe, const RunOptions& options) {
-  constexpr int64_t kAnyClasses = 2;
-  const auto inputs = jobs::JobInputs{.seed = options.seed,
-                                      .shard_batch_size = options.batch_size / options.shards,
-                                      .data_classes = kAnyClasses};
-  jobs::read_job(options.job, inputs, recipe);
-  recipe.refuse_unread();
+// A run can be resumed from another folder than it was started in.
+void resolve_folder(Recipe& recipe, const char* key, const std::string& folder) {
+  recipe.resolve(key, std::filesystem::absolute(folder).lexically_normal().string());
 }
 
 int64_t classes_without_data(Recipe& recipe) {
@@ -28,13 +23,26 @@ int64_t classes_without_data(Recipe& recipe) {
 
 }  // namespace
 
+// All keys are read before the data is touched: a typing mistake is found even where the data is not.
+RunOptions read_all_keys(Recipe& recipe, const LaunchDefaults& defaults) {
+  const RunOptions options = read_run_options(recipe, defaults);
+  constexpr int64_t kAnyClasses = 2;
+  const auto inputs = jobs::JobInputs{.seed = options.seed,
+                                      .shard_batch_size = options.batch_size / options.shards,
+                                      .data_classes = kAnyClasses};
+  jobs::read_job(options.job, inputs, recipe);
+  recipe.refuse_unread();
+  return options;
+}
+
 RunPlan make_plan(Recipe recipe, const PlanInputs& inputs) {
-  const RunOptions options = read_run_options(recipe, inputs.defaults);
-  check_keys(recipe, options);
+  const RunOptions options = read_all_keys(recipe, inputs.defaults);
   std::optional<Dataset> training_set, validation_set;
   if (inputs.samples == 0) {
     training_set = Dataset::open(recipe.required_text("data.train"));
+    resolve_folder(recipe, "data.train", options.training_folder);
     if (!options.validation_folder.empty()) {
+      resolve_folder(recipe, "data.val", options.validation_folder);
       validation_set = Dataset::open(options.validation_folder);
       training_set->require_classes_of(*validation_set);
     }

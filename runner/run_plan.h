@@ -42,6 +42,9 @@ struct PlanInputs {
 /// Reads all keys, then the data. Throws UsageError or DataError.
 RunPlan make_plan(Recipe recipe, const PlanInputs& inputs);
 
+/// Reads all keys, the job's too, and refuses what nobody asked for; touches no data.
+RunOptions read_all_keys(Recipe& recipe, const LaunchDefaults& defaults);
+
 /// The recipe's file name without its ending.
 std::string recipe_name(const std::filesystem::path& file);
 

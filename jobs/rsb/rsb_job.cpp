@@ -92,7 +92,7 @@ class RsbJob final : public Job {
   }
 
   Measures evaluate(BatchSource& batches, comm::Communicator& communicator,
-                    bool use_average) override;
+                    const EvaluationRequest& request) override;
 
  private:
   // timm's DropPath: the rate rises linearly over the blocks; kept branches are divided by the chance
@@ -127,9 +127,9 @@ class RsbJob final : public Job {
 };
 
 Measures RsbJob::evaluate(BatchSource& batches, comm::Communicator& communicator,
-                          bool use_average) {
+                          const EvaluationRequest& request) {
   const at::NoGradGuard no_grad;
-  const ResNet& model = use_average ? average_.value() : model_.value();
+  const ResNet& model = request.use_average ? average_.value() : model_.value();
   const int64_t five = std::min<int64_t>(5, options_.classes);
   double top1 = 0.0, top5 = 0.0, loss = 0.0, samples = 0.0;
   int64_t rows = 0;
@@ -142,6 +142,11 @@ Measures RsbJob::evaluate(BatchSource& batches, comm::Communicator& communicator
     top5 += hits.sum().item<double>();
     loss += at::cross_entropy_loss(logits, labels, {}, at::Reduction::Sum).item<double>();
     samples += static_cast<double>(rows);
+    if (request.outputs != nullptr) {
+      Tensors& outputs = request.outputs->emplace_back();
+      outputs.add("logits", logits.cpu());
+      outputs.add("samples", batch->at("samples").narrow(0, 0, rows).cpu().clone());
+    }
   }
   const std::array<double, 4> mine{top1, top5, loss, samples};
   std::vector<std::array<double, 4>> all(static_cast<size_t>(communicator.size()));

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace lockstep::monitoring {
+
+/// The numbers of one step, for people and machines.
+struct StepReport {
+  int64_t step = 0;   // updates done
+  int64_t steps = 0;  // of the whole run
+  int64_t epoch = 0;  // counted from 0
+  double loss = 0.0;  // mean over the global batch
+  double learning_rate = 0.0;
+  double gradient_norm = 0.0;  // before clipping
+  int64_t samples = 0;         // since the run began
+  double seconds = 0.0;        // of training since the run began
+  double step_seconds = 0.0;
+  double data_wait_seconds = 0.0;  // of it spent waiting for pictures
+  std::string weights_hash;        // empty: not asked for
+  std::vector<std::pair<std::string, double>> measures;  // of an evaluation after this step
+};
+
+}  // namespace lockstep::monitoring

@@ -1,0 +1,36 @@
+#include "runner/fault.h"
+
+#include <fmt/format.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <regex>
+#include <stdexcept>
+
+#include "comm/error.h"
+
+namespace lockstep::runner {
+
+std::optional<Fault> Fault::from_environment(int rank) {
+  const char* text = std::getenv("LOCKSTEP_FAULT");
+  if (text == nullptr || *text == '\0') return std::nullopt;
+  static const std::regex pattern("(throw|kill)@rank([0-9]{1,6}):step([0-9]{1,12})");
+  std::cmatch match;
+  if (!std::regex_match(text, match, pattern)) {
+    throw UsageError("E113", fmt::format("LOCKSTEP_FAULT='{}' is not a fault", text),
+                     "as throw@rank1:step5 or kill@rank0:step12");
+  }
+  if (std::stoi(match[2]) != rank) return std::nullopt;
+  Fault fault;
+  fault.kind_ = match[1];
+  fault.step_ = std::stoll(match[3]);
+  return fault;
+}
+
+void Fault::strike(int64_t step) const {
+  if (step != step_) return;
+  if (kind_ == "kill") std::raise(SIGKILL);
+  throw std::runtime_error("a fault was asked for by LOCKSTEP_FAULT");
+}
+
+}  // namespace lockstep::runner

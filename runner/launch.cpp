@@ -1,0 +1,67 @@
+#include "runner/launch.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/ones.h>
+#include <fmt/format.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <thread>
+
+#include "runner/run_directory.h"
+
+namespace lockstep::runner {
+namespace {
+
+// Some virtual machines name instructions that trap (specs of the processor and the hypervisor
+// differ); the trap would take the rank with it.
+void probe_bf16() {
+  const pid_t child = fork();
+  if (child == 0) {
+    const at::Tensor x = at::ones({2, 16, 16, 16}, at::kBFloat16);
+    const at::Tensor weight = at::ones({16, 16, 3, 3}, at::kBFloat16);
+    const float sum = at::conv2d(x, weight).sum().item<float>();
+    _exit(sum > 0.0f ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
+  throw Error(ExitCode::preflight, "E701",
+              WIFSIGNALED(status)
+                  ? fmt::format("this processor cannot compute in bf16: a trial ended with signal {} ({})",
+                                WTERMSIG(status), strsignal(WTERMSIG(status)))
+                  : std::string("this processor cannot compute in bf16"),
+              "--set precision=fp32, or set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16");
+}
+
+}  // namespace
+
+LaunchDefaults launch_defaults(const World& world) {
+  return {.shards = world.size(),
+          .cores = static_cast<int>(std::thread::hardware_concurrency()) * world.nodes()};
+}
+
+jobs::Placement place(const RunOptions& options, const World&) {
+  jobs::Placement placement{.precision = options.precision};
+  if (placement.precision == jobs::Placement::Precision::bf16) probe_bf16();
+  at::set_num_threads(options.compute_threads);
+  return placement;
+}
+
+Recipe read_source(const std::filesystem::path& source, const std::vector<std::string>& overrides) {
+  if (is_run(source)) return Recipe::read(RunDirectory{source}.recipe(), overrides);
+  if (is_checkpoint(source)) {
+    const std::filesystem::path root =
+        std::filesystem::absolute(source / ".").lexically_normal().parent_path().parent_path().parent_path();
+    return Recipe::read(open_run(root).recipe(), overrides);
+  }
+  std::error_code code;
+  if (std::filesystem::is_directory(source, code)) open_run(source);  // says why it is none
+  return Recipe::read(source, overrides);
+}
+
+}  // namespace lockstep::runner

@@ -1,0 +1,87 @@
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <thread>
+
+#include "runner/report.h"
+#include "runner/verbs/verbs.h"
+#include "runner/world.h"
+
+namespace {
+
+using lockstep::Error;
+using lockstep::ExitCode;
+using lockstep::runner::Chosen;
+using lockstep::runner::World;
+
+// What all ranks find wrong together, rank 0 reports: the others give it time to end the job, and
+// speak only if it has not.
+void give_precedence(const World& world) {
+  if (world.rank() != 0) std::this_thread::sleep_for(std::chrono::seconds(2));
+}
+
+bool is_one_ranks_own(ExitCode code) {
+  return code == ExitCode::internal || code == ExitCode::cannot_write || code == ExitCode::data;
+}
+
+[[noreturn]] void fail(World& world, const Error& error) {
+  const bool own = is_one_ranks_own(error.exit_code());
+  if (!own || world.rank() != 0) give_precedence(world);
+  const std::string who = world.rank() == 0 ? "" : "rank " + std::to_string(world.rank());
+  std::fputs(lockstep::runner::describe(error, who).c_str(), stderr);
+  world.abort(error.exit_code());
+}
+
+[[noreturn]] void fail(World& world, const std::exception& error) {
+  const std::string who = "rank " + std::to_string(world.rank());
+  const Error internal(ExitCode::internal, "E901", error.what(),
+                       "this is a fault of Lockstep or of the machine; please report it");
+  std::fputs(lockstep::runner::describe(internal, world.size() > 1 ? who : "").c_str(), stderr);
+  world.abort(ExitCode::internal);
+}
+
+int refuse_command_line(const CLI::App& app, const CLI::ParseError& error, const World& world) {
+  if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+  give_precedence(world);
+  const Error usage(ExitCode::usage, "E100", error.what(), "`lockstep --help` and `lockstep VERB --help`");
+  std::fputs(lockstep::runner::describe(usage).c_str(), stderr);
+  return static_cast<int>(ExitCode::usage);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  World world;
+  CLI::App app("Trains DINO and ResNet-strikes-back recipes, data-parallel over MPI ranks.", "lockstep");
+  app.set_version_flag("--version", "lockstep " LOCKSTEP_VERSION);
+  app.require_subcommand(1);
+  Chosen chosen;
+  lockstep::runner::add_train(app, chosen);
+  lockstep::runner::add_resume(app, chosen);
+  lockstep::runner::add_eval(app, chosen);
+  lockstep::runner::add_export(app, chosen);
+  lockstep::runner::add_validate(app, chosen);
+  lockstep::runner::add_plan(app, chosen);
+  lockstep::runner::add_batch(app, chosen);
+  lockstep::runner::add_preview(app, chosen);
+  lockstep::runner::add_data(app, chosen);
+  lockstep::runner::add_inspect(app, chosen);
+  lockstep::runner::add_verify(app, chosen);
+  lockstep::runner::add_plot(app, chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return refuse_command_line(app, error, world);
+  }
+  try {
+    return static_cast<int>(chosen(world));
+  } catch (const Error& error) {
+    fail(world, error);
+  } catch (const std::exception& error) {
+    fail(world, error);
+  }
+}

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "jobs/job.h"
+#include "runner/arenas.h"
+#include "runner/run_plan.h"
+
+namespace lockstep::runner {
+
+/// A job with the memory it works on.
+struct Model {
+  Model(const RunPlan& plan, const jobs::Placement& placement);
+
+  std::unique_ptr<jobs::Job> job;
+  Arenas arenas;
+
+  /// Fresh weights; the average starts as their copy.
+  void initialise(const RunPlan& plan);
+  /// Weights, and running statistics where the file has them, under the job's names; the average
+  /// starts as their copy. Throws DataError.
+  void load_weights(const std::filesystem::path& file);
+
+ private:
+  void start_average();
+};
+
+at::Device device_of(const jobs::Placement& placement);
+
+/// The job's evaluation over the whole validation set, spread over the ranks.
+jobs::Measures evaluate(const RunPlan& plan, Model& model, comm::Communicator& communicator,
+                        int threads, const jobs::EvaluationRequest& request);
+
+}  // namespace lockstep::runner

@@ -1,0 +1,200 @@
+#include "runner/training.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "runner/batch_tensors.h"
+#include "runner/checkpoint.h"
+#include "runner/files.h"
+#include "runner/stop_request.h"
+
+namespace lockstep::runner {
+namespace {
+
+constexpr int kSlots = 3;
+
+using Time = std::chrono::steady_clock::time_point;
+
+Time now() { return std::chrono::steady_clock::now(); }
+double seconds_between(Time start, Time end) {
+  return std::chrono::duration<double>(end - start).count();
+}
+
+// This rank's shards of each step, one after the other, from `first_step` to the end of the run.
+Loader::Plan shards_of_rank(const RunPlan& plan, const World& world, int64_t first_step) {
+  const int64_t mine = plan.options.shards / world.size();
+  const int64_t first_shard = mine * world.rank();
+  return [&plan, mine, first_shard, first_step](int64_t k) -> std::optional<ShardPlan> {
+    const int64_t step = first_step + k / mine;
+    if (step >= plan.steps) return std::nullopt;
+    return plan.shard({.step = step, .shard = first_shard + k % mine});
+  };
+}
+
+std::string host_name() {
+  char name[256] = {};
+  gethostname(name, sizeof(name) - 1);
+  return name;
+}
+
+// Where Prometheus finds the endpoint, in the form that its file_sd_configs read.
+void write_targets(const RunDirectory& run, const RunOptions& options, int port) {
+  const nlohmann::json targets = {
+      {{"targets", {fmt::format("{}:{}", host_name(), port)}},
+       {"labels", {{"run", run.root.filename().string()}, {"lockstep_job", options.job}}}}};
+  replace_file(run.targets(), targets.dump(1) + "\n");
+}
+
+}  // namespace
+
+int data_threads(const RunOptions& options, const World& world) {
+  if (options.data_threads > 0) return options.data_threads;
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  return std::max(1, cores / world.local_size());
+}
+
+Training::Training(const RunPlan& plan, Model& model, World& world, const RunDirectory& run,
+                   Progress progress)
+    : plan_(plan),
+      model_(model),
+      world_(world),
+      run_(run),
+      progress_(progress),
+      store_(run.checkpoints()),
+      fault_(Fault::from_environment(world.rank())),
+      data_threads_(data_threads(plan.options, world)),
+      loader_(*plan.training_set, model.job->training_batches(), plan.sampler.shard_batch_size(),
+              shards_of_rank(plan, world, progress.step), data_threads_, kSlots),
+      fields_(model.job->training_batches().fields(plan.sampler.shard_batch_size())),
+      step_(*model.job, model.arenas, plan.options.update, world.communicator(), plan.options.shards),
+      saved_at_seconds_(progress.seconds) {
+  if (world.rank() != 0) return;
+  metrics_log_.emplace(run.metrics(), progress.step);
+  progress_line_.emplace();
+  if (plan.options.monitoring_port >= 0) {
+    exposer_.emplace(plan.options.monitoring_address, plan.options.monitoring_port,
+                     run.root.filename().string(), plan.options.job);
+    if (exposer_->port() == 0) {
+      progress_line_->say("warning: no Prometheus endpoint: " + exposer_->failure());
+    } else {
+      write_targets(run, plan.options, exposer_->port());
+    }
+  }
+}
+
+ExitCode Training::run() {
+  while (progress_.step < plan_.steps) {
+    if (fault_) fault_->strike(progress_.step);
+    const Time start = now();
+    const StepResult sums = sum_over_shards();
+    refuse_non_finite(sums);
+    update();
+    step_seconds_ = seconds_between(start, now());
+    progress_.step += 1;
+    progress_.samples += plan_.options.batch_size;
+    progress_.seconds += step_seconds_;
+
+    report(sums, evaluate_if_due());
+    if (checkpoint_due(sums)) save();
+    if (sums.votes.stop && progress_.step < plan_.steps) return ExitCode::stopped;
+  }
+  return ExitCode::done;
+}
+
+StepResult Training::sum_over_shards() {
+  data_wait_seconds_ = 0.0;
+  const at::Device device = model_.arenas.parameters.device();
+  const Votes mine = votes();
+  for (int64_t i = 0; i < plan_.options.shards / world_.size(); ++i) {
+    const Time start = now();
+    const Loader::Slot* slot = loader_.next();
+    data_wait_seconds_ += seconds_between(start, now());
+    step_.add_shard({slot->plan.key, batch_tensors(fields_, slot->arrays, device)}, mine);
+    loader_.release();
+  }
+  return step_.finish_sums();
+}
+
+// All ranks hold the same sums, so all of them stop here.
+void Training::refuse_non_finite(const StepResult& sums) const {
+  if (sums.finite) return;
+  const std::vector<int64_t> saved = store_.steps();
+  throw Error(ExitCode::non_finite, "E601",
+              fmt::format("step {}: the {} is not a finite number; the weights are those of step {}",
+                          progress_.step + 1, std::isfinite(sums.loss) ? "gradient" : "loss",
+                          progress_.step),
+              fmt::format("lower optimizer.learning_rate or lengthen the warm-up; {}",
+                          saved.empty() ? std::string("nothing was saved yet")
+                                        : fmt::format("the newest checkpoint is step {}", saved.back())));
+}
+
+void Training::update() {
+  step_.update({.step = progress_.step + 1,
+                .learning_rate = plan_.learning_rate.at(progress_.step),
+                .weight_decay = plan_.weight_decay.at(progress_.step)});
+}
+
+jobs::Measures Training::evaluate_if_due() {
+  const int64_t every = plan_.options.evaluate_every_epochs * plan_.sampler.steps_per_epoch();
+  if (!plan_.validation_set || every == 0) return {};
+  if (progress_.step % every != 0 && progress_.step != plan_.steps) return {};
+  jobs::Measures measures;
+  for (const bool use_average : {false, true}) {
+    if (use_average && !plan_.job->keeps_average()) continue;
+    for (const auto& [name, value] : evaluate(plan_, model_, world_.communicator(), data_threads_,
+                                              {.use_average = use_average})) {
+      measures.emplace_back((use_average ? "average_val_" : "val_") + name, value);
+    }
+  }
+  return measures;
+}
+
+Votes Training::votes() const {
+  const double every = plan_.options.checkpoint_every.seconds;
+  return {.stop = stop_requested(),
+          .save = world_.rank() == 0 && every > 0.0 && progress_.seconds - saved_at_seconds_ >= every};
+}
+
+bool Training::checkpoint_due(const StepResult& sums) {
+  const int64_t every = plan_.options.checkpoint_every.steps;
+  return sums.votes.save || sums.votes.stop || progress_.step == plan_.steps ||
+         (every > 0 && progress_.step % every == 0);
+}
+
+void Training::save() {
+  saved_at_seconds_ = progress_.seconds;
+  if (world_.rank() != 0) return;
+  store_.save(progress_, plan_.recipe.resolved_json(), plan_.options.checkpoints_kept,
+              [this](const std::filesystem::path& folder) { write_arenas(model_.arenas, folder); });
+}
+
+void Training::report(const StepResult& sums, jobs::Measures measures) {
+  if (world_.rank() != 0) return;
+  const int64_t done = progress_.step;
+  monitoring::StepReport report{.step = done,
+                                .steps = plan_.steps,
+                                .epoch = plan_.sampler.epoch_of(done - 1),
+                                .loss = sums.loss,
+                                .learning_rate = plan_.learning_rate.at(done - 1),
+                                .gradient_norm = sums.gradient_norm,
+                                .samples = progress_.samples,
+                                .seconds = progress_.seconds,
+                                .step_seconds = step_seconds_,
+                                .data_wait_seconds = data_wait_seconds_,
+                                .weights_hash = {},
+                                .measures = std::move(measures)};
+  const bool logged = done % plan_.options.log_every_steps == 0 || done == 1 ||
+                      done == plan_.steps || !report.measures.empty();
+  if (exposer_) exposer_->update(report);
+  progress_line_->show(report);
+  if (!logged) return;
+  if (plan_.options.log_weights_hash) report.weights_hash = model_.arenas.weights_hash();
+  metrics_log_->write(report);
+}
+
+}  // namespace lockstep::runner

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "monitoring/exposer.h"
+#include "monitoring/metrics_log.h"
+#include "monitoring/progress.h"
+#include "runner/checkpoint_store.h"
+#include "runner/fault.h"
+#include "runner/loader.h"
+#include "runner/model.h"
+#include "runner/run_directory.h"
+#include "runner/run_plan.h"
+#include "runner/step.h"
+#include "runner/world.h"
+
+namespace lockstep::runner {
+
+/// The loop of a run: from its step to its last, or until it is asked to stop. All ranks run it in
+/// lockstep; rank 0 alone writes.
+class Training {
+ public:
+  /// `model` has its weights; `progress` is how far they have come.
+  Training(const RunPlan& plan, Model& model, World& world, const RunDirectory& run, Progress progress);
+
+  /// done or stopped. Throws Error with ExitCode::non_finite, WriteError, DataError, CollectiveError.
+  ExitCode run();
+
+ private:
+  StepResult sum_over_shards();
+  void refuse_non_finite(const StepResult& sums) const;
+  void update();
+  jobs::Measures evaluate_if_due();
+  bool checkpoint_due(const StepResult& sums);
+  void save();
+  void report(const StepResult& sums, jobs::Measures measures);
+  Votes votes() const;
+
+  const RunPlan& plan_;
+  Model& model_;
+  World& world_;
+  RunDirectory run_;
+  Progress progress_;
+  CheckpointStore store_;
+  std::optional<Fault> fault_;
+  int data_threads_;
+
+  Loader loader_;
+  std::vector<jobs::Field> fields_;
+  Step step_;
+
+  // Of the step under way, and since the last checkpoint.
+  double data_wait_seconds_ = 0.0;
+  double step_seconds_ = 0.0;
+  double saved_at_seconds_ = 0.0;
+  int64_t saved_at_step_ = -1;
+
+  // Rank 0 alone.
+  std::optional<monitoring::MetricsLog> metrics_log_;
+  std::optional<monitoring::ProgressLine> progress_line_;
+  std::optional<monitoring::Exposer> exposer_;
+};
+
+/// How many threads load pictures on this rank.
+int data_threads(const RunOptions& options, const World& world);
+
+}  // namespace lockstep::runner

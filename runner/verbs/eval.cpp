@@ -1,0 +1,137 @@
+#include <ATen/ops/cat.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Validators.hpp>
+#include <algorithm>
+#include <cstring>
+#include <iostream>
+
+#include "runner/checkpoint.h"
+#include "runner/launch.h"
+#include "runner/model.h"
+#include "runner/run_directory.h"
+#include "runner/tensor_files.h"
+#include "runner/training.h"
+#include "runner/verbs/options.h"
+#include "runner/verbs/verbs.h"
+
+namespace lockstep::runner {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string source, weights, outputs;
+  bool average = false;
+  std::vector<std::string> overrides;
+};
+
+void load(const Options& options, Model& model, World& world) {
+  if (!options.weights.empty()) return model.load_weights(options.weights);
+  fs::path checkpoint = options.source;
+  if (world.rank() == 0) {
+    if (is_run(checkpoint)) {
+      checkpoint = CheckpointStore(RunDirectory{checkpoint}.checkpoints())
+                       .newest_sound([](const std::string& problem) {
+                         std::cerr << "warning: " << problem << "; falling back to the one before\n";
+                       });
+    } else {
+      verify_checkpoint(checkpoint);
+    }
+  }
+  read_arenas(model.arenas, checkpoint, world.communicator());
+}
+
+// The rows of all ranks, of unequal number, on rank 0.
+at::Tensor gather_rows(const at::Tensor& mine, comm::Communicator& communicator) {
+  const auto ranks = static_cast<size_t>(communicator.size());
+  const int64_t rows = mine.size(0);
+  std::vector<int64_t> counts(ranks);
+  communicator.gather(std::as_bytes(std::span(&rows, 1)), std::as_writable_bytes(std::span(counts)));
+  const int64_t most = *std::ranges::max_element(counts);
+  std::vector<int64_t> shape = mine.sizes().vec();
+  shape[0] = most;
+  const at::Tensor padded = at::zeros(shape, mine.options());
+  padded.narrow(0, 0, rows).copy_(mine);
+  shape[0] = most * communicator.size();
+  const at::Tensor all = at::zeros(shape, mine.options());
+  communicator.gather({static_cast<const std::byte*>(padded.const_data_ptr()), padded.nbytes()},
+                      {static_cast<std::byte*>(all.mutable_data_ptr()), all.nbytes()});
+  std::vector<at::Tensor> parts;
+  for (size_t rank = 0; rank < ranks; ++rank) {
+    parts.push_back(all.narrow(0, static_cast<int64_t>(rank) * most, counts[rank]));
+  }
+  return at::cat(parts);
+}
+
+void write_outputs(const std::string& file, const std::vector<jobs::Tensors>& batches,
+                   comm::Communicator& communicator) {
+  if (batches.empty()) {
+    throw UsageError("E109", "there are more ranks than batches to evaluate", "start fewer ranks");
+  }
+  HostArrays arrays;
+  for (const auto& [name, first] : batches.front()) {
+    std::vector<at::Tensor> parts;
+    for (const jobs::Tensors& batch : batches) parts.push_back(batch.at(name));
+    arrays.add(name, gather_rows(at::cat(parts), communicator));
+  }
+  if (communicator.rank() == 0) write_safetensors(file, arrays.arrays());
+}
+
+ExitCode evaluate_source(World& world, const Options& options) {
+  const bool trained = is_run(options.source) || is_checkpoint(options.source);
+  const RunPlan plan =
+      make_plan(read_source(options.source, options.overrides), {.defaults = launch_defaults(world)});
+  if (!plan.validation_set) {
+    throw UsageError("E106", "'data.val' is missing: there is nothing to evaluate on",
+                     "add --set data.val=FOLDER");
+  }
+  if (!trained && options.weights.empty()) {
+    throw UsageError("E106", "a recipe alone has no weights to evaluate", "add --weights FILE.safetensors");
+  }
+  if (options.average && !plan.job->keeps_average()) {
+    throw UsageError("E105", "this run keeps no average", "leave --average out; average.decay asks for one");
+  }
+  const jobs::Placement placement = place(plan.options, world);
+  world.start();
+  Model model(plan, placement);
+  load(options, model, world);
+  std::vector<jobs::Tensors> outputs;
+  const jobs::Measures measures =
+      evaluate(plan, model, world.communicator(), data_threads(plan.options, world),
+               {.use_average = options.average,
+                .outputs = options.outputs.empty() ? nullptr : &outputs});
+  if (!options.outputs.empty()) write_outputs(options.outputs, outputs, world.communicator());
+  if (world.rank() == 0) {
+    std::string line;
+    for (const auto& [name, value] : measures) {
+      line += fmt::format(R"({}"{}":{:.9g})", line.empty() ? "{" : ",", name, value);
+    }
+    std::cout << line << "}" << std::endl;
+  }
+  world.communicator().barrier();
+  return ExitCode::done;
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, Chosen& chosen) {
+  auto options = std::make_shared<Options>();
+  CLI::App* verb =
+      app.add_subcommand("eval", "evaluate over the whole validation set; one JSON line on stdout");
+  verb->add_option("SOURCE", options->source, "a run (its newest sound checkpoint), a checkpoint or a recipe")
+      ->required();
+  verb->add_option("--weights", options->weights, "weights of a .safetensors file in place of a checkpoint's")
+      ->type_name("FILE");
+  verb->add_flag("--average", options->average, "the average of the weights in place of the weights");
+  verb->add_option("--outputs", options->outputs, "also write what the model gave for every picture")
+      ->type_name("FILE");
+  add_overrides(*verb, options->overrides);
+  verb->callback([options, &chosen] {
+    chosen = [options](World& world) { return evaluate_source(world, *options); };
+  });
+}
+
+}  // namespace lockstep::runner

@@ -1,0 +1,165 @@
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Validators.hpp>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "runner/launch.h"
+#include "runner/run_directory.h"
+#include "runner/run_plan.h"
+#include "runner/verbs/options.h"
+#include "runner/verbs/verbs.h"
+
+namespace lockstep::runner {
+namespace {
+
+struct Options {
+  std::string source;
+  int64_t world = 0;
+  int64_t samples = 0;
+  bool json = false;
+  std::vector<std::string> overrides;
+};
+
+int64_t elements_of(const std::vector<jobs::JobRecipe::Shape>& shapes) {
+  int64_t sum = 0;
+  for (const auto& shape : shapes) {
+    int64_t elements = 1;
+    for (const int64_t length : shape.shape) elements *= length;
+    sum += elements;
+  }
+  return sum;
+}
+
+// What one rank holds for as long as the run lasts, in bytes, and what a checkpoint takes.
+nlohmann::ordered_json bytes_of(const RunPlan& plan) {
+  const auto floats = static_cast<int64_t>(sizeof(float));
+  const int64_t parameters = floats * elements_of(plan.job->parameters());
+  const int64_t buffers = floats * elements_of(plan.job->buffers());
+  const bool two_moments = plan.options.update.rule == UpdateRule::lamb ||
+                           plan.options.update.rule == UpdateRule::adamw;
+  const int64_t moments = (two_moments ? 2 : 1) * parameters;
+  const int64_t average = plan.job->keeps_average() ? parameters + buffers : 0;
+  int64_t batch = 0;
+  for (const jobs::Field& field : plan.job->training_batches()->fields(plan.sampler.shard_batch_size())) {
+    int64_t bytes = field.kind == jobs::Field::Kind::uint8 ? 1
+                    : field.kind == jobs::Field::Kind::int64 ? 8 : 4;
+    for (const int64_t length : field.shape) bytes *= length;
+    batch += bytes;
+  }
+  return {{"parameters", parameters},
+          {"gradients_and_sums", parameters + buffers},
+          {"optimizer", moments},
+          {"average", average},
+          {"buffers", buffers},
+          {"shard_batch", batch},
+          {"checkpoint", parameters + buffers + moments + average},
+          {"sum_each_step", parameters + buffers}};
+}
+
+nlohmann::ordered_json describe(const RunPlan& plan) {
+  std::vector<double> rates, decays;
+  const int64_t stride = plan.options.schedule_per_update ? 1 : plan.sampler.steps_per_epoch();
+  for (int64_t step = 0; step < plan.steps; step += stride) {
+    rates.push_back(plan.learning_rate.at(step));
+    decays.push_back(plan.weight_decay.at(step));
+  }
+  return {{"recipe", plan.recipe.resolved_json()},
+          {"steps_per_epoch", plan.sampler.steps_per_epoch()},
+          {"steps", plan.steps},
+          {"shard_batch_size", plan.sampler.shard_batch_size()},
+          {"parameters", elements_of(plan.job->parameters())},
+          {"bytes", bytes_of(plan)},
+          {"schedules",
+           {{"unit", plan.options.schedule_per_update ? "update" : "epoch"},
+            {"learning_rate", rates},
+            {"weight_decay", decays}}}};
+}
+
+std::string megabytes(int64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
+
+void print(const RunPlan& plan, int64_t world) {
+  const auto bytes = bytes_of(plan);
+  const int64_t peak = std::min(plan.options.warmup_epochs, plan.options.epochs - 1);
+  const auto rate = [&plan](int64_t epoch) {
+    return plan.learning_rate.at(epoch * plan.sampler.steps_per_epoch());
+  };
+  std::cout << fmt::format(
+      "{}\n"
+      "# {} parameters\n"
+      "# {} steps: {} epochs of {}; a batch of {} in {} shards of {}, {} on each of {} ranks\n"
+      "# learning rate {:.4g} at first, {:.4g} after the warm-up, {:.4g} in the last epoch\n"
+      "# a rank holds {} of parameters, {} of sums, {} of moments, {} of average, {} a batch of a shard\n"
+      "# a step adds up {} over the ranks; a checkpoint takes {}\n",
+      plan.recipe.resolved_toml(), elements_of(plan.job->parameters()), plan.steps, plan.options.epochs,
+      plan.sampler.steps_per_epoch(), plan.options.batch_size, plan.options.shards,
+      plan.sampler.shard_batch_size(), plan.options.shards / world, world, rate(0), rate(peak),
+      rate(plan.options.epochs - 1), megabytes(bytes["parameters"]), megabytes(bytes["gradients_and_sums"]),
+      megabytes(bytes["optimizer"]), megabytes(bytes["average"]), megabytes(bytes["shard_batch"]),
+      megabytes(bytes["sum_each_step"]), megabytes(bytes["checkpoint"]));
+}
+
+RunPlan make(const Options& options, const World& world) {
+  LaunchDefaults defaults = launch_defaults(world);
+  if (options.world > 0) defaults.shards = options.world;
+  RunPlan plan = make_plan(read_source(options.source, options.overrides),
+                           {.defaults = defaults, .samples = options.samples});
+  if (options.world > 0) require_divides(options.world, plan.options.shards);
+  return plan;
+}
+
+ExitCode show_plan(const World& world, const Options& options) {
+  const RunPlan plan = make(options, world);
+  if (options.json) {
+    std::cout << describe(plan).dump() << std::endl;
+  } else {
+    print(plan, options.world > 0 ? options.world : 1);
+  }
+  return ExitCode::done;
+}
+
+ExitCode validate(const World& world, const Options& options) {
+  const RunPlan plan = make(options, world);
+  if (options.json) {
+    std::cout << nlohmann::json{{"valid", true}, {"steps", plan.steps}}.dump() << std::endl;
+  } else {
+    std::cout << fmt::format("{}: sound, {} steps in {} epochs", options.source, plan.steps,
+                             plan.options.epochs)
+              << std::endl;
+  }
+  return ExitCode::done;
+}
+
+std::shared_ptr<Options> add_options(CLI::App& verb) {
+  auto options = std::make_shared<Options>();
+  verb.add_option("--world", options->world, "for so many ranks [1, or the shards of the recipe]")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber);
+  add_samples(verb, options->samples);
+  verb.add_flag("--json", options->json, "as one JSON line");
+  add_overrides(verb, options->overrides);
+  return options;
+}
+
+}  // namespace
+
+void add_validate(CLI::App& app, Chosen& chosen) {
+  CLI::App* verb = app.add_subcommand("validate", "check a recipe and its data, and do nothing else");
+  const auto options = add_options(*verb);
+  verb->add_option("RECIPE", options->source, "the .toml file")->required();
+  verb->callback([options, &chosen] {
+    chosen = [options](World& world) { return validate(world, *options); };
+  });
+}
+
+void add_plan(CLI::App& app, Chosen& chosen) {
+  CLI::App* verb = app.add_subcommand("plan", "show the resolved recipe, its steps, schedules and memory");
+  const auto options = add_options(*verb);
+  verb->add_option("SOURCE", options->source, "a recipe or a run")->required();
+  verb->callback([options, &chosen] {
+    chosen = [options](World& world) { return show_plan(world, *options); };
+  });
+}
+
+}  // namespace lockstep::runner

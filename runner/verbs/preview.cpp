@@ -1,0 +1,184 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Validators.hpp>
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "comm/error.h"
+#include "jobs/pixels/crops.h"
+#include "jobs/pixels/decode.h"
+#include "jobs/pixels/encode.h"
+#include "jobs/pixels/operations.h"
+#include "jobs/pixels/resample.h"
+#include "runner/files.h"
+#include "runner/launch.h"
+#include "runner/loader.h"
+#include "runner/run_plan.h"
+#include "runner/verbs/options.h"
+#include "runner/verbs/verbs.h"
+
+namespace lockstep::runner {
+namespace {
+
+struct Options {
+  std::string source, out, image, operation;
+  int64_t step = 0;
+  std::vector<std::string> overrides;
+};
+
+constexpr int kColumns = 8;
+constexpr int64_t kMostPictures = 64;
+constexpr int kGap = 2;
+
+// --- One operation on one picture
+
+std::vector<double> parse_values(const std::string& operation, const std::string& text) {
+  std::vector<double> values;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    double value = 0.0;
+    const auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, value);
+    if (error != std::errc() || stop != text.data() + end) {
+      throw UsageError("E104", fmt::format("--op {}: '{}' is not a number", operation, text), {});
+    }
+    values.push_back(value);
+    begin = end + 1;
+  }
+  return values;
+}
+
+void require_values(const std::string& name, const std::vector<double>& values, size_t count,
+                    const char* usage) {
+  if (values.size() == count) return;
+  throw UsageError("E104", fmt::format("--op {} takes {} numbers, not {}", name, count, values.size()),
+                   fmt::format("--op {}", usage));
+}
+
+pixels::Image resized_crop(const pixels::Image& source, const std::vector<double>& v) {
+  require_values("ResizedCrop", v, 5, "ResizedCrop=top,left,height,width,size");
+  const pixels::Box box{static_cast<int>(v[1]), static_cast<int>(v[0]), static_cast<int>(v[3]),
+                        static_cast<int>(v[2])};
+  if (box.left < 0 || box.top < 0 || box.width < 1 || box.height < 1 ||
+      box.left + box.width > source.width || box.top + box.height > source.height || v[4] < 1) {
+    throw UsageError("E105", fmt::format("the crop lies outside the picture of {} x {}", source.width,
+                                         source.height),
+                     "ResizedCrop=top,left,height,width,size");
+  }
+  const int size = static_cast<int>(v[4]);
+  return pixels::resize(source, box, size, size, pixels::Filter::bicubic);
+}
+
+pixels::Image apply_text(const pixels::Image& source, const std::string& text) {
+  const size_t equals = std::min(text.find('='), text.size());
+  const std::string name = text.substr(0, equals);
+  const std::vector<double> values =
+      parse_values(name, equals < text.size() ? text.substr(equals + 1) : std::string());
+  if (name == "ResizedCrop") return resized_crop(source, values);
+  if (name == "EvaluationCrop") {
+    require_values(name, values, 2, "EvaluationCrop=size,crop");
+    return pixels::evaluation_crop(source, static_cast<int>(values[0]), values[1],
+                                   pixels::Filter::bicubic);
+  }
+  std::vector<std::string> names = pixels::operation_names();
+  if (std::ranges::find(names, name) == names.end()) {
+    names.insert(names.end(), {"ResizedCrop", "EvaluationCrop"});
+    const std::string near = nearest(name, names);
+    throw UsageError("E105", fmt::format("there is no operation '{}'", name),
+                     near.empty() ? fmt::format("one of: {}", fmt::join(names, ", "))
+                                  : fmt::format("did you mean '{}'?", near));
+  }
+  return pixels::apply_operation(source, name, values.empty() ? 0.0 : values[0], {});
+}
+
+ExitCode preview_operation(const Options& options) {
+  std::vector<std::byte> file;
+  try {
+    file = read_bytes(options.image);
+  } catch (const std::filesystem::filesystem_error& error) {
+    throw DataError("E205", fmt::format("cannot read the picture '{}': {}", options.image,
+                                        error.code().message()));
+  }
+  try {
+    write_file(options.out, {pixels::encode_png(apply_text(pixels::decode(file), options.operation))});
+  } catch (const pixels::ImageError& error) {
+    throw DataError("E205", fmt::format("cannot read the picture '{}': {}", options.image, error.what()));
+  }
+  return ExitCode::done;
+}
+
+// --- A contact sheet of a batch
+
+uint8_t level(float value, size_t channel) {
+  constexpr float kMean[] = {0.485f, 0.456f, 0.406f};
+  constexpr float kDeviation[] = {0.229f, 0.224f, 0.225f};
+  const float byte = 255.0f * (value * kDeviation[channel] + kMean[channel]);
+  return static_cast<uint8_t>(std::clamp(std::lround(byte), 0L, 255L));
+}
+
+pixels::Image contact_sheet(const jobs::Field& field, std::span<const std::byte> bytes) {
+  const int count = static_cast<int>(std::min(field.shape[0], kMostPictures));
+  const int height = static_cast<int>(field.shape[2]), width = static_cast<int>(field.shape[3]);
+  const int columns = std::min(kColumns, count), rows = (count + columns - 1) / columns;
+  pixels::Image sheet(columns * (width + kGap) - kGap, rows * (height + kGap) - kGap);
+  std::ranges::fill(sheet.rgb, uint8_t{255});
+  const auto* values = reinterpret_cast<const float*>(bytes.data());
+  for (int i = 0; i < count; ++i) {
+    for (int y = 0; y < height; ++y) {
+      uint8_t* out = sheet.at(i % columns * (width + kGap), i / columns * (height + kGap) + y);
+      for (int k = 0; k < 3 * width; ++k) out[k] = level(*values++, static_cast<size_t>(k % 3));
+    }
+  }
+  return sheet;
+}
+
+ExitCode preview_recipe(const World& world, const Options& options) {
+  const RunPlan plan =
+      make_plan(read_source(options.source, options.overrides), {.defaults = launch_defaults(world)});
+  const auto maker = plan.job->training_batches();
+  const std::vector<jobs::Field> fields = maker->fields(plan.sampler.shard_batch_size());
+  const ShardMemory memory(fields);
+  load_shard(*plan.training_set, *maker, plan.shard({.step = options.step, .shard = 0}), memory.arrays());
+  for (size_t i = 0; i < fields.size(); ++i) {
+    if (fields[i].kind != jobs::Field::Kind::float32 || fields[i].shape.size() != 4) continue;
+    write_file(options.out, {pixels::encode_png(contact_sheet(fields[i], memory.arrays()[i]))});
+    break;
+  }
+  return ExitCode::done;
+}
+
+}  // namespace
+
+void add_preview(CLI::App& app, Chosen& chosen) {
+  auto options = std::make_shared<Options>();
+  CLI::App* verb = app.add_subcommand(
+      "preview", "draw what the model is shown: a sheet of a batch, or one operation on one picture");
+  CLI::Option* source = verb->add_option("RECIPE", options->source, "a recipe or a run");
+  verb->add_option("--step", options->step, "the batch of which step [0]")
+      ->type_name("K")
+      ->check(CLI::NonNegativeNumber);
+  CLI::Option* image = verb->add_option("--image", options->image, "a picture instead of a recipe")
+                           ->type_name("FILE")
+                           ->excludes(source);
+  verb->add_option("--op", options->operation,
+                   "timm's name and the value that the operation takes, as Rotate=21, SolarizeAdd=77, "
+                   "AutoContrast; also ResizedCrop=top,left,height,width,size and "
+                   "EvaluationCrop=size,crop")
+      ->type_name("NAME[=VALUE]")
+      ->needs(image);
+  verb->add_option("--out", options->out, "the .png to write")->required()->type_name("FILE");
+  add_overrides(*verb, options->overrides);
+  verb->callback([options, &chosen] {
+    if (options->source.empty() == options->image.empty() ||
+        options->image.empty() != options->operation.empty()) {
+      throw CLI::ValidationError("preview", "needs either RECIPE, or --image with --op");
+    }
+    chosen = [options](World& world) {
+      return options->image.empty() ? preview_recipe(world, *options) : preview_operation(*options);
+    };
+  });
+}
+
+}  // namespace lockstep::runner

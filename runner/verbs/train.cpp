@@ -1,0 +1,178 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Validators.hpp>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "runner/checkpoint.h"
+#include "runner/files.h"
+#include "runner/launch.h"
+#include "runner/stop_request.h"
+#include "runner/training.h"
+#include "runner/verbs/options.h"
+#include "runner/verbs/verbs.h"
+
+namespace lockstep::runner {
+namespace {
+
+namespace fs = std::filesystem;
+
+void say(const World& world, const std::string& line) {
+  if (world.rank() == 0) std::fprintf(stderr, "%s\n", line.c_str());
+}
+
+std::string broadcast_text(const std::string& text, comm::Communicator& communicator) {
+  uint64_t size = text.size();
+  communicator.broadcast(std::as_writable_bytes(std::span(&size, 1)), 0);
+  std::string result = communicator.rank() == 0 ? text : std::string(size, '\0');
+  communicator.broadcast(std::as_writable_bytes(std::span(result)), 0);
+  return result;
+}
+
+void introduce(const RunPlan& plan, const World& world, const RunDirectory& run, const Progress& progress) {
+  if (world.rank() != 0) return;
+  int64_t parameters = 0;
+  for (const auto& shape : plan.job->parameters()) {
+    int64_t elements = 1;
+    for (const int64_t length : shape.shape) elements *= length;
+    parameters += elements;
+  }
+  say(world, fmt::format("{}: {}, {:.2f} M parameters, {} pictures in {} classes, {} rank{} for {} shard{}",
+                         run.root.string(), plan.job->architecture().name,
+                         static_cast<double>(parameters) / 1e6, plan.training_set->size(),
+                         plan.job->classes(), world.size(), world.size() == 1 ? "" : "s",
+                         plan.options.shards, plan.options.shards == 1 ? "" : "s"));
+  say(world, fmt::format("{} epochs of {} steps{}", plan.options.epochs, plan.sampler.steps_per_epoch(),
+                         progress.step == 0 ? std::string()
+                                            : fmt::format("; goes on after step {}", progress.step)));
+  char host[256] = {};
+  gethostname(host, sizeof(host) - 1);
+  const nlohmann::json description{{"version", LOCKSTEP_VERSION},
+                                   {"host", host},
+                                   {"process", getpid()},
+                                   {"ranks", world.size()},
+                                   {"shards", plan.options.shards},
+                                   {"steps", plan.steps},
+                                   {"steps_per_epoch", plan.sampler.steps_per_epoch()},
+                                   {"from_step", progress.step}};
+  replace_file(run.description(), description.dump(1) + "\n");
+}
+
+ExitCode train_to_the_end(const RunPlan& plan, Model& model, World& world, const RunDirectory& run,
+                          const Progress& progress) {
+  introduce(plan, world, run, progress);
+  listen_for_stop_requests();
+  const ExitCode code = Training(plan, model, world, run, progress).run();
+  world.communicator().barrier();
+  if (code == ExitCode::stopped) {
+    say(world, fmt::format("stopped as asked, saved; `lockstep resume {}` goes on", run.root.string()));
+  } else {
+    say(world, fmt::format("done: `lockstep eval {0}`, `lockstep export {0} --format timm OUT`",
+                           run.root.string()));
+  }
+  return code;
+}
+
+ExitCode train(World& world, const std::string& recipe, const std::string& folder,
+               const std::vector<std::string>& overrides) {
+  RunPlan plan = make_plan(Recipe::read(recipe, overrides), {.defaults = launch_defaults(world)});
+  require_divides(world.size(), plan.options.shards);
+  const jobs::Placement placement = place(plan.options, world);
+  world.start();
+  RunDirectory run{folder.empty() ? default_run_folder(recipe_name(recipe)) : fs::path(folder)};
+  run.root = broadcast_text(run.root.string(), world.communicator());
+  if (world.rank() == 0) create_run(run.root, plan.recipe.resolved_toml());
+  world.communicator().barrier();
+  Model model(plan, placement);
+  if (plan.options.initial_weights.empty()) {
+    model.initialise(plan);
+  } else {
+    model.load_weights(plan.options.initial_weights);
+  }
+  return train_to_the_end(plan, model, world, run, {});
+}
+
+// A run keeps to its recipe; what does not touch its numbers may change.
+void refuse_changes(const fs::path& recipe, const std::vector<std::string>& overrides,
+                    const LaunchDefaults& defaults) {
+  Recipe before = Recipe::read(recipe, {});
+  Recipe after = Recipe::read(recipe, overrides);
+  read_all_keys(before, defaults);
+  read_all_keys(after, defaults);
+  for (const std::string& change : differences(before.resolved_json(), after.resolved_json())) {
+    if (may_change_on_resume(change)) continue;
+    throw UsageError("E111", fmt::format("a resumed run keeps its recipe, but {}", change),
+                     "start a new run for another recipe; `--set init.weights=...` takes weights along");
+  }
+}
+
+void refuse_other_recipe(const RunPlan& plan, const Manifest& manifest, const fs::path& checkpoint) {
+  for (const std::string& change : differences(manifest.recipe, plan.recipe.resolved_json())) {
+    if (may_change_on_resume(change)) continue;
+    throw CheckpointError("E303", fmt::format("the checkpoint '{}' belongs to another recipe: {}",
+                                              checkpoint.string(), change),
+                          "remove it from this run");
+  }
+}
+
+ExitCode resume(World& world, const std::string& folder, const std::vector<std::string>& overrides) {
+  const RunDirectory run = open_run(folder);
+  refuse_changes(run.recipe(), overrides, launch_defaults(world));
+  const RunPlan plan = make_plan(Recipe::read(run.recipe(), overrides), {.defaults = launch_defaults(world)});
+  require_divides(world.size(), plan.options.shards);
+  const jobs::Placement placement = place(plan.options, world);
+  world.start();
+  Model model(plan, placement);
+  Progress progress;
+  fs::path checkpoint;
+  if (world.rank() == 0) {
+    checkpoint = CheckpointStore(run.checkpoints()).newest_sound([&](const std::string& problem) {
+      say(world, "warning: " + problem + "; falling back to the one before");
+    });
+    const Manifest manifest = read_manifest(checkpoint);
+    refuse_other_recipe(plan, manifest, checkpoint);
+    progress = manifest.progress;
+  }
+  world.communicator().broadcast(std::as_writable_bytes(std::span(&progress, 1)), 0);
+  read_arenas(model.arenas, checkpoint, world.communicator());
+  return train_to_the_end(plan, model, world, run, progress);
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Chosen& chosen) {
+  struct Options {
+    std::string recipe, run;
+    std::vector<std::string> overrides;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* verb = app.add_subcommand("train", "start a new run (under mpirun or srun: on all its ranks)");
+  verb->add_option("RECIPE", options->recipe, "the .toml file")->required();
+  verb->add_option("--run", options->run, "the run's folder, empty or absent [runs/<recipe>-<UTC>]")
+      ->type_name("DIR");
+  add_overrides(*verb, options->overrides);
+  verb->callback([options, &chosen] {
+    chosen = [options](World& world) {
+      return train(world, options->recipe, options->run, options->overrides);
+    };
+  });
+}
+
+void add_resume(CLI::App& app, Chosen& chosen) {
+  struct Options {
+    std::string run;
+    std::vector<std::string> overrides;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* verb = app.add_subcommand(
+      "resume", "go on from the newest sound checkpoint, on any number of ranks that divides the shards");
+  verb->add_option("RUN", options->run, "the run's folder")->required();
+  add_overrides(*verb, options->overrides);
+  verb->callback([options, &chosen] {
+    chosen = [options](World& world) { return resume(world, options->run, options->overrides); };
+  });
+}
+
+}  // namespace lockstep::runner
