@@ -78,7 +78,7 @@ std::vector<int64_t> CheckpointStore::steps() const {
   return steps;
 }
 
-void CheckpointStore::save(const Progress& progress, const nlohmann::json& recipe, int64_t keep,
+void CheckpointStore::save(const Progress& progress, const nlohmann::ordered_json& recipe, int64_t keep,
                            const std::function<void(const fs::path&)>& write) const {
   const fs::path aside = folder_ / kAside;
   std::error_code code;
@@ -145,7 +145,7 @@ Manifest read_manifest(const fs::path& checkpoint) {
     manifest.progress = {.step = json.at("step").get<int64_t>(),
                          .samples = json.at("samples").get<int64_t>(),
                          .seconds = json.at("seconds").get<double>()};
-    manifest.recipe = nlohmann::json::parse(json.at("recipe").dump());
+    manifest.recipe = json.at("recipe");
     for (const auto& [name, entry] : json.at("files").items()) {
       manifest.files[name] = {.bytes = entry.at("bytes").get<int64_t>(),
                               .xxh3 = entry.at("xxh3").get<std::string>()};

@@ -24,7 +24,7 @@ struct Manifest {
     std::string xxh3;  // XXH3-64, 16 hexadecimal digits
   };
   Progress progress;
-  nlohmann::json recipe;  // resolved
+  nlohmann::ordered_json recipe;  // resolved
   std::map<std::string, File> files;
 };
 
@@ -37,7 +37,7 @@ class CheckpointStore {
 
   /// `write` puts the array files into the folder that it is given. Keeps the newest `keep`. Throws
   /// WriteError.
-  void save(const Progress& progress, const nlohmann::json& recipe, int64_t keep,
+  void save(const Progress& progress, const nlohmann::ordered_json& recipe, int64_t keep,
             const std::function<void(const std::filesystem::path&)>& write) const;
 
   /// Steps of all checkpoints that have a manifest, oldest first.

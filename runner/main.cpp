@@ -36,9 +36,14 @@ bool is_one_ranks_own(ExitCode code) {
   world.abort(error.exit_code());
 }
 
+// LibTorch appends its stack.
+std::string without_stack(const std::string& message) {
+  return message.substr(0, message.find("\nException raised from"));
+}
+
 [[noreturn]] void fail(World& world, const std::exception& error) {
   const std::string who = "rank " + std::to_string(world.rank());
-  const Error internal(ExitCode::internal, "E901", error.what(),
+  const Error internal(ExitCode::internal, "E901", without_stack(error.what()),
                        "this is a fault of Lockstep or of the machine; please report it");
   std::fputs(lockstep::runner::describe(internal, world.size() > 1 ? who : "").c_str(), stderr);
   world.abort(ExitCode::internal);

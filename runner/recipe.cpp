@@ -86,7 +86,7 @@ std::string_view leaf_of(std::string_view key) {
 
 // Sets table.key to a copy of `value`, making tables on the way.
 template <typename Value>
-void put(toml::table& root, std::string_view key, Value&& value) {
+void lay_over(toml::table& root, std::string_view key, Value&& value) {
   toml::table* table = &root;
   for (size_t dot; (dot = key.find('.')) != std::string_view::npos; key = key.substr(dot + 1)) {
     const std::string name(key.substr(0, dot));
@@ -94,6 +94,13 @@ void put(toml::table& root, std::string_view key, Value&& value) {
     table = table->get(name)->as_table();
   }
   table->insert_or_assign(std::string(key), std::forward<Value>(value));
+}
+
+// The same in the resolved recipe.
+void put(nlohmann::ordered_json& root, std::string_view key, nlohmann::ordered_json value) {
+  const size_t dot = key.find('.');
+  nlohmann::ordered_json& table = dot == std::string_view::npos ? root : root[std::string(key.substr(0, dot))];
+  table[std::string(leaf_of(key))] = std::move(value);
 }
 
 // The `value` of "--set key=value": TOML where it is, else a text.
@@ -125,23 +132,6 @@ std::string range_text(const jobs::Range& range) {
   return fmt::format("from {:g} to {:g}", range.minimum, range.maximum);
 }
 
-nlohmann::json to_json(const toml::node& node) {
-  if (const auto* table = node.as_table()) {
-    nlohmann::json object = nlohmann::json::object();
-    for (const auto& [key, value] : *table) object[std::string(key.str())] = to_json(value);
-    return object;
-  }
-  if (const auto* array = node.as_array()) {
-    nlohmann::json list = nlohmann::json::array();
-    for (const toml::node& value : *array) list.push_back(to_json(value));
-    return list;
-  }
-  if (const auto* value = node.as_boolean()) return value->get();
-  if (const auto* value = node.as_integer()) return value->get();
-  if (const auto* value = node.as_floating_point()) return value->get();
-  return node.value_or(std::string());
-}
-
 }  // namespace
 
 struct Recipe::Content {
@@ -149,7 +139,7 @@ struct Recipe::Content {
   std::string text;
   toml::table table;
   std::vector<std::pair<std::string, std::string>> overrides;  // key, as typed
-  toml::table resolved;
+  nlohmann::ordered_json resolved = nlohmann::ordered_json::object();  // in the order of asking
   std::set<std::string, std::less<>> asked;
 
   const toml::node* find(std::string_view key) const { return table.at_path(key).node(); }
@@ -205,7 +195,7 @@ struct Recipe::Content {
     const Place place = place_of(key);
     if (std::ranges::find(kContractKeys, key) != std::end(kContractKeys)) {
       throw UsageError("E108", fmt::format("'{}' is not used by the job '{}'", key,
-                                           resolved["job"].value_or(std::string("?"))),
+                                           resolved.value("job", std::string("?"))),
                        "take it out, or name another job", place);
     }
     const std::vector<std::string> known(asked.begin(), asked.end());
@@ -285,7 +275,7 @@ Recipe Recipe::read(const std::filesystem::path& file, const std::vector<std::st
     if (parent != nullptr && !parent->is_table()) {
       throw UsageError("E103", fmt::format("unknown key '{}'", key), {}, content->place_of(key));
     }
-    value.at("value").visit([&](const auto& node) { put(content->table, key, node); });
+    value.at("value").visit([&](const auto& node) { lay_over(content->table, key, node); });
   }
   return Recipe(std::move(content));
 }
@@ -363,9 +353,7 @@ std::vector<double> Recipe::numbers(std::string_view key, const std::vector<doub
     }
   }
   for (const double value : values) content_->check_range(key, value, range);
-  toml::array list;
-  for (const double value : values) list.push_back(value);
-  put(content_->resolved, key, std::move(list));
+  put(content_->resolved, key, values);
   return values;
 }
 
@@ -393,17 +381,26 @@ void Recipe::resolve(std::string_view key, const std::string& value) {
 
 void Recipe::refuse_unread() const { content_->refuse_unread(content_->table, ""); }
 
+// What JSON writes for texts, numbers and lists is TOML too.
 std::string Recipe::resolved_toml() const {
-  std::ostringstream text;
-  text << content_->resolved << '\n';
-  return text.str();
+  std::string top, tables;
+  for (const auto& [name, value] : content_->resolved.items()) {
+    if (!value.is_object()) {
+      top += fmt::format("{} = {}\n", name, value.dump());
+      continue;
+    }
+    tables += fmt::format("\n[{}]\n", name);
+    for (const auto& [key, inner] : value.items()) tables += fmt::format("{} = {}\n", key, inner.dump());
+  }
+  return top + tables;
 }
 
-nlohmann::json Recipe::resolved_json() const { return to_json(content_->resolved); }
+nlohmann::ordered_json Recipe::resolved_json() const { return content_->resolved; }
 
-std::vector<std::string> differences(const nlohmann::json& before, const nlohmann::json& after) {
-  const nlohmann::json old_values = before.flatten();
-  const nlohmann::json new_values = after.flatten();
+std::vector<std::string> differences(const nlohmann::ordered_json& before,
+                                     const nlohmann::ordered_json& after) {
+  const nlohmann::ordered_json old_values = before.flatten();
+  const nlohmann::ordered_json new_values = after.flatten();
   const auto dotted = [](std::string pointer) {
     std::ranges::replace(pointer, '/', '.');
     return pointer.substr(1);

@@ -45,7 +45,7 @@ class Recipe final : public jobs::Settings {
 
   /// Everything that was asked for, given or default.
   std::string resolved_toml() const;
-  nlohmann::json resolved_json() const;
+  nlohmann::ordered_json resolved_json() const;
 
  private:
   struct Content;
@@ -54,7 +54,8 @@ class Recipe final : public jobs::Settings {
 };
 
 /// The keys whose values differ between two resolved recipes, as "key: old -> new".
-std::vector<std::string> differences(const nlohmann::json& before, const nlohmann::json& after);
+std::vector<std::string> differences(const nlohmann::ordered_json& before,
+                                     const nlohmann::ordered_json& after);
 
 /// Of `names` the one most like `name`, if one is close enough to be meant.
 std::string nearest(std::string_view name, const std::vector<std::string>& names);
