@@ -5,6 +5,7 @@
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/ones.h>
 #include <fmt/format.h>
+#include <malloc.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -49,6 +50,10 @@ jobs::Placement place(const RunOptions& options, const World&) {
   jobs::Placement placement{.precision = options.precision};
   if (placement.precision == jobs::Placement::Precision::bf16) probe_bf16();
   at::set_num_threads(options.compute_threads);
+  // The memory of a step's activations stays for the next step, instead of going back to the kernel
+  // and coming again page by page.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, -1);
   return placement;
 }
 
