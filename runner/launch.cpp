@@ -69,4 +69,12 @@ Recipe read_source(const std::filesystem::path& source, const std::vector<std::s
   return Recipe::read(source, overrides);
 }
 
+std::string broadcast_text(const std::string& text, comm::Communicator& communicator) {
+  uint64_t size = text.size();
+  communicator.broadcast(std::as_writable_bytes(std::span(&size, 1)), 0);
+  std::string result = communicator.rank() == 0 ? text : std::string(size, '\0');
+  communicator.broadcast(std::as_writable_bytes(std::span(result)), 0);
+  return result;
+}
+
 }  // namespace lockstep::runner

@@ -21,4 +21,7 @@ jobs::Placement place(const RunOptions& options, const World& world);
 /// The recipe of a recipe file, a run or one of its checkpoints. Throws UsageError or CheckpointError.
 Recipe read_source(const std::filesystem::path& source, const std::vector<std::string>& overrides);
 
+/// Rank 0's text, for all.
+std::string broadcast_text(const std::string& text, comm::Communicator& communicator);
+
 }  // namespace lockstep::runner

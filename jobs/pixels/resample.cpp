@@ -143,9 +143,18 @@ Image crop(const Image& source, const Box& box) {
 }
 
 Image resize(const Image& source, const Box& box, int width, int height, Filter filter) {
-  Image image = width == box.width ? crop(source, box)
-                                   : resize_horizontally(source, box, width, filter);
-  return height == box.height ? image : resize_vertically(image, height, filter);
+  const auto in_width = [&](const Image& image, const Box& part) {
+    return width == part.width ? crop(image, part) : resize_horizontally(image, part, width, filter);
+  };
+  const auto in_height = [&](const Image& image) {
+    return height == image.height ? image : resize_vertically(image, height, filter);
+  };
+  // Pillow 13 begins with the height where that loses more than twice as much as the width.
+  const int fewer_rows = box.height - height;
+  if (fewer_rows > 0 && fewer_rows > 2 * (box.width - width)) {
+    return in_width(in_height(crop(source, box)), {0, 0, box.width, height});
+  }
+  return in_height(in_width(source, box));
 }
 
 }  // namespace lockstep::pixels

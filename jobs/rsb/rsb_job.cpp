@@ -134,7 +134,7 @@ Measures RsbJob::evaluate(BatchSource& batches, comm::Communicator& communicator
   double top1 = 0.0, top5 = 0.0, loss = 0.0, samples = 0.0;
   int64_t rows = 0;
   while (const Tensors* batch = batches.next(&rows)) {
-    const at::Tensor logits = model.evaluate(batch->at("images")).narrow(0, 0, rows);
+    const at::Tensor logits = model.evaluate(batch->at("images").narrow(0, 0, rows));
     const at::Tensor labels = batch->at("labels").narrow(0, 0, rows);
     const at::Tensor best = std::get<1>(logits.topk(five, 1));
     const at::Tensor hits = best.eq(labels.unsqueeze(1));

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "runner/checkpoint.h"
 #include "runner/launch.h"
@@ -66,14 +67,30 @@ at::Tensor gather_rows(const at::Tensor& mine, comm::Communicator& communicator)
   return at::cat(parts);
 }
 
+// A rank whose turn never came learns from rank 0, which has the first batch, what the outputs are.
+std::vector<std::pair<std::string, at::Tensor>> empty_outputs(const std::vector<jobs::Tensors>& batches,
+                                                              comm::Communicator& communicator) {
+  nlohmann::json shapes = nlohmann::json::array();
+  if (communicator.rank() == 0) {
+    for (const auto& [name, tensor] : batches.front()) {
+      std::vector<int64_t> shape = tensor.sizes().vec();
+      shape[0] = 0;
+      shapes.push_back({name, static_cast<int>(tensor.scalar_type()), shape});
+    }
+  }
+  std::vector<std::pair<std::string, at::Tensor>> outputs;
+  for (const auto& entry : nlohmann::json::parse(broadcast_text(shapes.dump(), communicator))) {
+    outputs.emplace_back(entry[0], at::zeros(entry[2].get<std::vector<int64_t>>(),
+                                             static_cast<at::ScalarType>(entry[1].get<int>())));
+  }
+  return outputs;
+}
+
 void write_outputs(const std::string& file, const std::vector<jobs::Tensors>& batches,
                    comm::Communicator& communicator) {
-  if (batches.empty()) {
-    throw UsageError("E109", "there are more ranks than batches to evaluate", "start fewer ranks");
-  }
   HostArrays arrays;
-  for (const auto& [name, first] : batches.front()) {
-    std::vector<at::Tensor> parts;
+  for (const auto& [name, nothing] : empty_outputs(batches, communicator)) {
+    std::vector<at::Tensor> parts{nothing};
     for (const jobs::Tensors& batch : batches) parts.push_back(batch.at(name));
     arrays.add(name, gather_rows(at::cat(parts), communicator));
   }

@@ -23,14 +23,6 @@ void say(const World& world, const std::string& line) {
   if (world.rank() == 0) std::fprintf(stderr, "%s\n", line.c_str());
 }
 
-std::string broadcast_text(const std::string& text, comm::Communicator& communicator) {
-  uint64_t size = text.size();
-  communicator.broadcast(std::as_writable_bytes(std::span(&size, 1)), 0);
-  std::string result = communicator.rank() == 0 ? text : std::string(size, '\0');
-  communicator.broadcast(std::as_writable_bytes(std::span(result)), 0);
-  return result;
-}
-
 void introduce(const RunPlan& plan, const World& world, const RunDirectory& run, const Progress& progress) {
   if (world.rank() != 0) return;
   int64_t parameters = 0;

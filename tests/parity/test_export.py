@@ -77,7 +77,7 @@ class ExportTest(ParityTest):
         """The measures, and the logits in the set's order."""
         file = self.folder / "logits.safetensors"
         file.unlink(missing_ok=True)
-        measures = run_lockstep_json("eval", source, "--logits", file, *options, ranks=ranks)
+        measures = run_lockstep_json("eval", source, "--outputs", file, *options, ranks=ranks)
         written = load_file(file)
         samples = written["samples"]
         self.assertEqual(sorted(samples.tolist()), list(range(len(samples))), "each picture once")
