@@ -3,12 +3,15 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "comm/communicator.h"
 #include "jobs/batch_maker.h"
+#include "jobs/job_recipe.h"
+#include "jobs/placement.h"
 #include "jobs/tensors.h"
 
 namespace lockstep::jobs {
@@ -83,5 +86,9 @@ class Job {
   virtual Measures evaluate(BatchSource& batches, comm::Communicator& communicator,
                             const EvaluationRequest& request) = 0;
 };
+
+/// The job that a recipe asks for. The second and last place that lists the jobs: read_job() is the
+/// first.
+std::unique_ptr<Job> make_job(const JobRecipe& recipe, const Placement& placement);
 
 }  // namespace lockstep::jobs

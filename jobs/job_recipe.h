@@ -10,15 +10,6 @@
 
 namespace lockstep::jobs {
 
-class Job;
-
-/// In what numbers and where a job computes.
-struct Placement {
-  enum class Precision { fp32, bf16 };
-  Precision precision = Precision::fp32;
-  int gpu = -1;  // index of the device; -1: the processor
-};
-
 /// What other programs have to know of a model to load and use its weights.
 struct Architecture {
   std::string name;  // timm's
@@ -39,6 +30,7 @@ class JobRecipe {
 
   virtual ~JobRecipe() = default;
 
+  virtual std::string job() const = 0;  // its name in the recipe
   virtual std::vector<Shape> parameters() const = 0;
   virtual std::vector<Shape> buffers() const = 0;
   virtual Architecture architecture() const = 0;
@@ -48,7 +40,6 @@ class JobRecipe {
   virtual bool keeps_average() const = 0;
   virtual std::unique_ptr<BatchMaker> training_batches() const = 0;
   virtual std::unique_ptr<BatchMaker> evaluation_batches() const = 0;
-  virtual std::unique_ptr<Job> make(const Placement& placement) const = 0;
 };
 
 /// What the runner knows that a job needs.
@@ -58,7 +49,7 @@ struct JobInputs {
   int64_t data_classes = 0;
 };
 
-/// Reads the keys of the job `name` and checks them. The one place that lists the jobs. Throws
+/// Reads the keys of the job `name` and checks them. Throws
 /// UsageError with the place of the key.
 std::unique_ptr<JobRecipe> read_job(const std::string& name, const JobInputs& inputs,
                                     Settings& settings);

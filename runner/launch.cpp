@@ -9,11 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstring>
-#include <thread>
 
-#include "runner/run_directory.h"
+#include "comm/error.h"
 
 namespace lockstep::runner {
 namespace {
@@ -41,32 +39,15 @@ void probe_bf16() {
 
 }  // namespace
 
-LaunchDefaults launch_defaults(const World& world) {
-  return {.shards = world.size(),
-          .cores = static_cast<int>(std::thread::hardware_concurrency()) * world.nodes()};
-}
-
 jobs::Placement place(const RunOptions& options, const World&) {
   jobs::Placement placement{.precision = options.precision};
-  if (placement.precision == jobs::Placement::Precision::bf16) probe_bf16();
+  if (placement.precision == jobs::Precision::bf16) probe_bf16();
   at::set_num_threads(options.compute_threads);
   // The memory of a step's activations stays for the next step, instead of going back to the kernel
   // and coming again page by page.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, -1);
   return placement;
-}
-
-Recipe read_source(const std::filesystem::path& source, const std::vector<std::string>& overrides) {
-  if (is_run(source)) return Recipe::read(RunDirectory{source}.recipe(), overrides);
-  if (is_checkpoint(source)) {
-    const std::filesystem::path root =
-        std::filesystem::absolute(source / ".").lexically_normal().parent_path().parent_path().parent_path();
-    return Recipe::read(open_run(root).recipe(), overrides);
-  }
-  std::error_code code;
-  if (std::filesystem::is_directory(source, code)) open_run(source);  // says why it is none
-  return Recipe::read(source, overrides);
 }
 
 std::string broadcast_text(const std::string& text, comm::Communicator& communicator) {

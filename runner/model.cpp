@@ -61,7 +61,7 @@ at::Device device_of(const jobs::Placement& placement) {
 }
 
 Model::Model(const RunPlan& plan, const jobs::Placement& placement)
-    : job(plan.job->make(placement)),
+    : job(jobs::make_job(*plan.job, placement)),
       arenas(*job, plan.options.update, plan.job->keeps_average(), device_of(placement)) {
   job->bind(arenas.state);
 }

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "jobs/job_recipe.h"
 #include "runner/schedules.h"
 
 namespace lockstep::runner {
@@ -76,8 +77,8 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
   options.job = recipe.text("job", "rsb", jobs::job_names());
   options.seed = static_cast<uint64_t>(recipe.integer("seed", 0, {0, 9e18}));
   options.precision = recipe.text("precision", "fp32", {"fp32", "bf16"}) == "bf16"
-                          ? jobs::Placement::Precision::bf16
-                          : jobs::Placement::Precision::fp32;
+                          ? jobs::Precision::bf16
+                          : jobs::Precision::fp32;
   options.training_folder = recipe.text("data.train", "");
   options.validation_folder = recipe.text("data.val", "");
   options.data_threads = static_cast<int>(recipe.integer("data.threads", 0, {0, 256}));

@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "jobs/job_recipe.h"
+#include "jobs/placement.h"
 #include "runner/kernels/update.h"
 #include "runner/recipe.h"
 
@@ -20,7 +20,7 @@ struct Interval {
 struct RunOptions {
   std::string job;
   uint64_t seed = 0;
-  jobs::Placement::Precision precision = jobs::Placement::Precision::fp32;
+  jobs::Precision precision = jobs::Precision::fp32;
 
   std::string training_folder, validation_folder;
   int data_threads = 0;  // 0: as many as this rank has cores

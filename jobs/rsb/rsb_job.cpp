@@ -21,15 +21,15 @@ namespace {
 
 class RsbJob final : public Job {
  public:
-  RsbJob(const RsbOptions& options, const RsbBatchOptions& batches, const Placement& placement)
-      : options_(options),
-        seed_(batches.seed),
-        shape_(resnet_shape(options.model, options.classes)),
-        compute_type_(placement.precision == Placement::Precision::bf16 ? at::kBFloat16 : at::kFloat),
+  RsbJob(const RsbRecipe& recipe, const Placement& placement)
+      : options_(recipe.options()),
+        seed_(recipe.batches().seed),
+        shape_(resnet_shape(options_.model, options_.classes)),
+        compute_type_(placement.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat),
         device_(placement.gpu < 0 ? at::Device(at::kCPU)
                                   : at::Device(at::kCUDA, static_cast<at::DeviceIndex>(placement.gpu))),
-        training_(make_rsb_training_batches(batches)),
-        evaluation_(make_rsb_evaluation_batches(batches)) {}
+        training_(recipe.training_batches()),
+        evaluation_(recipe.evaluation_batches()) {}
 
   std::vector<TensorSpec> parameters() const override {
     std::vector<TensorSpec> specs;
@@ -176,9 +176,8 @@ at::Tensor rsb_loss(const at::Tensor& logits, const at::Tensor& mixed, const Rsb
   return at::binary_cross_entropy_with_logits(logits, targets);
 }
 
-std::unique_ptr<Job> make_rsb_job(const RsbOptions& options, const RsbBatchOptions& batches,
-                                  const Placement& placement) {
-  return std::make_unique<RsbJob>(options, batches, placement);
+std::unique_ptr<Job> make_rsb_job(const RsbRecipe& recipe, const Placement& placement) {
+  return std::make_unique<RsbJob>(recipe, placement);
 }
 
 }  // namespace lockstep::jobs

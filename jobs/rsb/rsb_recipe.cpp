@@ -3,56 +3,20 @@
 #include <fmt/format.h>
 
 #include <stdexcept>
+#include <utility>
 
-#include "jobs/job.h"
 #include "jobs/models/resnet_shapes.h"
 #include "jobs/pixels/rand_augment.h"
 #include "jobs/rsb/rsb_batches.h"
-#include "jobs/rsb/rsb_job.h"
-#include "jobs/rsb/rsb_options.h"
 
 namespace lockstep::jobs {
 namespace {
 
-class RsbRecipe final : public JobRecipe {
- public:
-  RsbRecipe(RsbOptions options, RsbBatchOptions batches, int64_t repeats)
-      : options_(std::move(options)), batches_(std::move(batches)), repeats_(repeats) {}
-
-  std::vector<Shape> parameters() const override { return shapes(resnet_parameters(shape())); }
-  std::vector<Shape> buffers() const override { return shapes(resnet_buffers(shape())); }
-  int64_t classes() const override { return options_.classes; }
-  int64_t repeats() const override { return repeats_; }
-  bool keeps_average() const override { return options_.average_decay > 0.0; }
-  std::unique_ptr<BatchMaker> training_batches() const override {
-    return make_rsb_training_batches(batches_);
-  }
-  std::unique_ptr<BatchMaker> evaluation_batches() const override {
-    return make_rsb_evaluation_batches(batches_);
-  }
-  std::unique_ptr<Job> make(const Placement& placement) const override {
-    return make_rsb_job(options_, batches_, placement);
-  }
-  Architecture architecture() const override {
-    return {.name = options_.model,
-            .classes = options_.classes,
-            .evaluation_size = batches_.evaluation_size,
-            .evaluation_crop = batches_.evaluation_crop,
-            .interpolation = batches_.interpolation};
-  }
-
- private:
-  ResNetShape shape() const { return resnet_shape(options_.model, options_.classes); }
-  static std::vector<Shape> shapes(std::vector<ShapeEntry> entries) {
-    std::vector<Shape> all;
-    for (ShapeEntry& entry : entries) all.push_back({std::move(entry.name), std::move(entry.shape)});
-    return all;
-  }
-
-  RsbOptions options_;
-  RsbBatchOptions batches_;
-  int64_t repeats_;
-};
+std::vector<JobRecipe::Shape> shapes(std::vector<ShapeEntry> entries) {
+  std::vector<JobRecipe::Shape> all;
+  for (ShapeEntry& entry : entries) all.push_back({std::move(entry.name), std::move(entry.shape)});
+  return all;
+}
 
 std::array<double, 2> pair(Settings& settings, std::string_view key, std::array<double, 2> otherwise,
                            Range range) {
@@ -127,6 +91,33 @@ RsbBatchOptions read_augmentation(const JobInputs& inputs, int64_t classes, Sett
 }
 
 }  // namespace
+
+RsbRecipe::RsbRecipe(RsbOptions options, RsbBatchOptions batches, int64_t repeats)
+    : options_(std::move(options)), batches_(std::move(batches)), repeats_(repeats) {}
+
+std::vector<JobRecipe::Shape> RsbRecipe::parameters() const {
+  return shapes(resnet_parameters(resnet_shape(options_.model, options_.classes)));
+}
+
+std::vector<JobRecipe::Shape> RsbRecipe::buffers() const {
+  return shapes(resnet_buffers(resnet_shape(options_.model, options_.classes)));
+}
+
+Architecture RsbRecipe::architecture() const {
+  return {.name = options_.model,
+          .classes = options_.classes,
+          .evaluation_size = batches_.evaluation_size,
+          .evaluation_crop = batches_.evaluation_crop,
+          .interpolation = batches_.interpolation};
+}
+
+std::unique_ptr<BatchMaker> RsbRecipe::training_batches() const {
+  return make_rsb_training_batches(batches_);
+}
+
+std::unique_ptr<BatchMaker> RsbRecipe::evaluation_batches() const {
+  return make_rsb_evaluation_batches(batches_);
+}
 
 std::unique_ptr<JobRecipe> read_rsb(const JobInputs& inputs, Settings& settings) {
   const RsbOptions options = read_model_and_loss(inputs, settings);

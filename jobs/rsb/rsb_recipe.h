@@ -3,10 +3,34 @@
 #include <memory>
 
 #include "jobs/job_recipe.h"
+#include "jobs/rsb/rsb_options.h"
 
 namespace lockstep::jobs {
 
-/// Reads and checks the keys of job "rsb": [model], [augmentation], [loss], [average].
+/// Job "rsb": the keys of [model], [augmentation], [loss] and [average], checked.
+class RsbRecipe final : public JobRecipe {
+ public:
+  RsbRecipe(RsbOptions options, RsbBatchOptions batches, int64_t repeats);
+
+  std::string job() const override { return "rsb"; }
+  std::vector<Shape> parameters() const override;
+  std::vector<Shape> buffers() const override;
+  Architecture architecture() const override;
+  int64_t classes() const override { return options_.classes; }
+  int64_t repeats() const override { return repeats_; }
+  bool keeps_average() const override { return options_.average_decay > 0.0; }
+  std::unique_ptr<BatchMaker> training_batches() const override;
+  std::unique_ptr<BatchMaker> evaluation_batches() const override;
+
+  const RsbOptions& options() const { return options_; }
+  const RsbBatchOptions& batches() const { return batches_; }
+
+ private:
+  RsbOptions options_;
+  RsbBatchOptions batches_;
+  int64_t repeats_;
+};
+
 std::unique_ptr<JobRecipe> read_rsb(const JobInputs& inputs, Settings& settings);
 
 }  // namespace lockstep::jobs

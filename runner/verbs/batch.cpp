@@ -5,7 +5,7 @@
 #include <cstring>
 #include <iostream>
 
-#include "runner/launch.h"
+#include "runner/source.h"
 #include "runner/loader.h"
 #include "runner/run_plan.h"
 #include "runner/safetensors.h"

@@ -2,8 +2,6 @@
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Validators.hpp>
 #include <algorithm>
 #include <cstring>
 #include <iostream>
@@ -13,23 +11,17 @@
 #include "runner/launch.h"
 #include "runner/model.h"
 #include "runner/run_directory.h"
+#include "runner/source.h"
 #include "runner/tensor_files.h"
 #include "runner/training.h"
-#include "runner/verbs/options.h"
-#include "runner/verbs/verbs.h"
+#include "runner/verbs/torch_verbs.h"
 
 namespace lockstep::runner {
 namespace {
 
 namespace fs = std::filesystem;
 
-struct Options {
-  std::string source, weights, outputs;
-  bool average = false;
-  std::vector<std::string> overrides;
-};
-
-void load(const Options& options, Model& model, World& world) {
+void load(const EvalOptions& options, Model& model, World& world) {
   if (!options.weights.empty()) return model.load_weights(options.weights);
   fs::path checkpoint = options.source;
   if (world.rank() == 0) {
@@ -97,7 +89,9 @@ void write_outputs(const std::string& file, const std::vector<jobs::Tensors>& ba
   if (communicator.rank() == 0) write_safetensors(file, arrays.arrays());
 }
 
-ExitCode evaluate_source(World& world, const Options& options) {
+}  // namespace
+
+ExitCode eval(World& world, const EvalOptions& options) {
   const bool trained = is_run(options.source) || is_checkpoint(options.source);
   const RunPlan plan =
       make_plan(read_source(options.source, options.overrides), {.defaults = launch_defaults(world)});
@@ -130,25 +124,6 @@ ExitCode evaluate_source(World& world, const Options& options) {
   }
   world.communicator().barrier();
   return ExitCode::done;
-}
-
-}  // namespace
-
-void add_eval(CLI::App& app, Chosen& chosen) {
-  auto options = std::make_shared<Options>();
-  CLI::App* verb =
-      app.add_subcommand("eval", "evaluate over the whole validation set; one JSON line on stdout");
-  verb->add_option("SOURCE", options->source, "a run (its newest sound checkpoint), a checkpoint or a recipe")
-      ->required();
-  verb->add_option("--weights", options->weights, "weights of a .safetensors file in place of a checkpoint's")
-      ->type_name("FILE");
-  verb->add_flag("--average", options->average, "the average of the weights in place of the weights");
-  verb->add_option("--outputs", options->outputs, "also write what the model gave for every picture")
-      ->type_name("FILE");
-  add_overrides(*verb, options->overrides);
-  verb->callback([options, &chosen] {
-    chosen = [options](World& world) { return evaluate_source(world, *options); };
-  });
 }
 
 }  // namespace lockstep::runner

@@ -5,7 +5,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "runner/launch.h"
+#include "runner/source.h"
 #include "runner/run_directory.h"
 #include "runner/run_plan.h"
 #include "runner/verbs/options.h"

@@ -14,7 +14,7 @@
 #include "jobs/pixels/operations.h"
 #include "jobs/pixels/resample.h"
 #include "runner/files.h"
-#include "runner/launch.h"
+#include "runner/source.h"
 #include "runner/loader.h"
 #include "runner/run_plan.h"
 #include "runner/verbs/options.h"

@@ -1,18 +1,16 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Validators.hpp>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "runner/checkpoint.h"
 #include "runner/files.h"
 #include "runner/launch.h"
+#include "runner/source.h"
 #include "runner/stop_request.h"
 #include "runner/training.h"
-#include "runner/verbs/options.h"
-#include "runner/verbs/verbs.h"
+#include "runner/verbs/torch_verbs.h"
 
 namespace lockstep::runner {
 namespace {
@@ -67,25 +65,6 @@ ExitCode train_to_the_end(const RunPlan& plan, Model& model, World& world, const
   return code;
 }
 
-ExitCode train(World& world, const std::string& recipe, const std::string& folder,
-               const std::vector<std::string>& overrides) {
-  RunPlan plan = make_plan(Recipe::read(recipe, overrides), {.defaults = launch_defaults(world)});
-  require_divides(world.size(), plan.options.shards);
-  const jobs::Placement placement = place(plan.options, world);
-  world.start();
-  RunDirectory run{folder.empty() ? default_run_folder(recipe_name(recipe)) : fs::path(folder)};
-  run.root = broadcast_text(run.root.string(), world.communicator());
-  if (world.rank() == 0) create_run(run.root, plan.recipe.resolved_toml());
-  world.communicator().barrier();
-  Model model(plan, placement);
-  if (plan.options.initial_weights.empty()) {
-    model.initialise(plan);
-  } else {
-    model.load_weights(plan.options.initial_weights);
-  }
-  return train_to_the_end(plan, model, world, run, {});
-}
-
 // A run keeps to its recipe; what does not touch its numbers may change.
 void refuse_changes(const fs::path& recipe, const std::vector<std::string>& overrides,
                     const LaunchDefaults& defaults) {
@@ -109,10 +88,31 @@ void refuse_other_recipe(const RunPlan& plan, const Manifest& manifest, const fs
   }
 }
 
-ExitCode resume(World& world, const std::string& folder, const std::vector<std::string>& overrides) {
-  const RunDirectory run = open_run(folder);
-  refuse_changes(run.recipe(), overrides, launch_defaults(world));
-  const RunPlan plan = make_plan(Recipe::read(run.recipe(), overrides), {.defaults = launch_defaults(world)});
+}  // namespace
+
+ExitCode train(World& world, const TrainOptions& options) {
+  RunPlan plan = make_plan(Recipe::read(options.recipe, options.overrides), {.defaults = launch_defaults(world)});
+  require_divides(world.size(), plan.options.shards);
+  const jobs::Placement placement = place(plan.options, world);
+  world.start();
+  RunDirectory run{options.run.empty() ? default_run_folder(recipe_name(options.recipe))
+                                     : fs::path(options.run)};
+  run.root = broadcast_text(run.root.string(), world.communicator());
+  if (world.rank() == 0) create_run(run.root, plan.recipe.resolved_toml());
+  world.communicator().barrier();
+  Model model(plan, placement);
+  if (plan.options.initial_weights.empty()) {
+    model.initialise(plan);
+  } else {
+    model.load_weights(plan.options.initial_weights);
+  }
+  return train_to_the_end(plan, model, world, run, {});
+}
+
+ExitCode resume(World& world, const ResumeOptions& options) {
+  const RunDirectory run = open_run(options.run);
+  refuse_changes(run.recipe(), options.overrides, launch_defaults(world));
+  const RunPlan plan = make_plan(Recipe::read(run.recipe(), options.overrides), {.defaults = launch_defaults(world)});
   require_divides(world.size(), plan.options.shards);
   const jobs::Placement placement = place(plan.options, world);
   world.start();
@@ -130,41 +130,6 @@ ExitCode resume(World& world, const std::string& folder, const std::vector<std::
   world.communicator().broadcast(std::as_writable_bytes(std::span(&progress, 1)), 0);
   read_arenas(model.arenas, checkpoint, world.communicator());
   return train_to_the_end(plan, model, world, run, progress);
-}
-
-}  // namespace
-
-void add_train(CLI::App& app, Chosen& chosen) {
-  struct Options {
-    std::string recipe, run;
-    std::vector<std::string> overrides;
-  };
-  auto options = std::make_shared<Options>();
-  CLI::App* verb = app.add_subcommand("train", "start a new run (under mpirun or srun: on all its ranks)");
-  verb->add_option("RECIPE", options->recipe, "the .toml file")->required();
-  verb->add_option("--run", options->run, "the run's folder, empty or absent [runs/<recipe>-<UTC>]")
-      ->type_name("DIR");
-  add_overrides(*verb, options->overrides);
-  verb->callback([options, &chosen] {
-    chosen = [options](World& world) {
-      return train(world, options->recipe, options->run, options->overrides);
-    };
-  });
-}
-
-void add_resume(CLI::App& app, Chosen& chosen) {
-  struct Options {
-    std::string run;
-    std::vector<std::string> overrides;
-  };
-  auto options = std::make_shared<Options>();
-  CLI::App* verb = app.add_subcommand(
-      "resume", "go on from the newest sound checkpoint, on any number of ranks that divides the shards");
-  verb->add_option("RUN", options->run, "the run's folder")->required();
-  add_overrides(*verb, options->overrides);
-  verb->callback([options, &chosen] {
-    chosen = [options](World& world) { return resume(world, options->run, options->overrides); };
-  });
 }
 
 }  // namespace lockstep::runner

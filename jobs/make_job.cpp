@@ -1,0 +1,14 @@
+#include <stdexcept>
+
+#include "jobs/job.h"
+#include "jobs/rsb/rsb_job.h"
+#include "jobs/rsb/rsb_recipe.h"
+
+namespace lockstep::jobs {
+
+std::unique_ptr<Job> make_job(const JobRecipe& recipe, const Placement& placement) {
+  if (const auto* rsb = dynamic_cast<const RsbRecipe*>(&recipe)) return make_rsb_job(*rsb, placement);
+  throw std::logic_error("no job for the recipe of '" + recipe.job() + "'");
+}
+
+}  // namespace lockstep::jobs

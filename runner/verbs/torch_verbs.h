@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "comm/error.h"
+#include "runner/world.h"
+
+namespace lockstep::runner {
+
+// The verbs that need LibTorch, whose loading takes longer than all other verbs take together. They
+// are in the program lockstep-torch; the program lockstep has the twin exec_torch.cpp in their place,
+// which becomes lockstep-torch with the same command line.
+
+struct TrainOptions {
+  std::string recipe, run;
+  std::vector<std::string> overrides;
+};
+ExitCode train(World& world, const TrainOptions& options);
+
+struct ResumeOptions {
+  std::string run;
+  std::vector<std::string> overrides;
+};
+ExitCode resume(World& world, const ResumeOptions& options);
+
+struct EvalOptions {
+  std::string source, weights, outputs;
+  bool average = false;
+  std::vector<std::string> overrides;
+};
+ExitCode eval(World& world, const EvalOptions& options);
+
+}  // namespace lockstep::runner
