@@ -40,7 +40,8 @@ install_wheels() {
   say "fetching LibTorch, the CUDA compiler and timm into $venv (about 5 GB; once for all clones)"
   mkdir -p "$cache"
   /usr/bin/python3 -m venv "$venv"
-  "$venv/bin/pip" install --progress-bar "$([ -t 2 ] && echo on || echo off)" "${wheels[@]}" >&2
+  "$venv/bin/pip" install --progress-bar "$([ -t 2 ] && echo on || echo off)" "${wheels[@]}" |
+    { grep --line-buffered -v '^Requirement already satisfied' || true; } >&2
   printf '%s\n' "$wanted" > "$venv/lockstep-wheels"
 }
 

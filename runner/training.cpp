@@ -72,7 +72,11 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const RunDir
               shards_of_rank(plan, world, progress.step), data_threads_, kSlots),
       fields_(model.job->training_batches().fields(plan.sampler.shard_batch_size())),
       step_(*model.job, model.arenas, plan.options.update, world.communicator(), plan.options.shards),
-      saved_at_seconds_(progress.seconds) {
+      saved_at_seconds_(progress.seconds),
+      log_(run.log(world.rank())) {
+  log_.note(fmt::format("rank {} of {} on {}, process {}: step {} of {}, {} compute and {} data threads",
+                        world.rank(), world.size(), host_name(), getpid(), progress.step, plan.steps,
+                        plan.options.compute_threads, data_threads_));
   if (world.rank() != 0) return;
   metrics_log_.emplace(run.metrics(), progress.step);
   progress_line_.emplace();
@@ -101,8 +105,12 @@ ExitCode Training::run() {
 
     report(sums, evaluate_if_due());
     if (checkpoint_due(sums)) save();
-    if (sums.votes.stop && progress_.step < plan_.steps) return ExitCode::stopped;
+    if (sums.votes.stop && progress_.step < plan_.steps) {
+      log_.note(fmt::format("stopped as asked after step {}", progress_.step));
+      return ExitCode::stopped;
+    }
   }
+  log_.note(fmt::format("done after step {}", progress_.step));
   return ExitCode::done;
 }
 
@@ -169,8 +177,10 @@ bool Training::checkpoint_due(const StepResult& sums) {
 void Training::save() {
   saved_at_seconds_ = progress_.seconds;
   if (world_.rank() != 0) return;
+  const Time start = now();
   store_.save(progress_, plan_.recipe.resolved_json(), plan_.options.checkpoints_kept,
               [this](const std::filesystem::path& folder) { write_arenas(model_.arenas, folder); });
+  log_.note(fmt::format("saved step {} in {:.2f} s", progress_.step, seconds_between(start, now())));
 }
 
 void Training::report(const StepResult& sums, jobs::Measures measures) {

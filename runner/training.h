@@ -6,6 +6,7 @@
 #include "monitoring/exposer.h"
 #include "monitoring/metrics_log.h"
 #include "monitoring/progress.h"
+#include "monitoring/rank_log.h"
 #include "runner/checkpoint_store.h"
 #include "runner/fault.h"
 #include "runner/loader.h"
@@ -55,6 +56,8 @@ class Training {
   double step_seconds_ = 0.0;
   double saved_at_seconds_ = 0.0;
   int64_t saved_at_step_ = -1;
+
+  monitoring::RankLog log_;
 
   // Rank 0 alone.
   std::optional<monitoring::MetricsLog> metrics_log_;
