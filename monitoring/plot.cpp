@@ -21,6 +21,7 @@ namespace fs = std::filesystem;
 constexpr double kWidth = 860, kHeight = 420;
 constexpr double kLeft = 80, kRight = 20, kTop = 44, kBottom = 52;
 constexpr const char* kColours[] = {"#0b6e99", "#d9622b", "#3c8d40", "#8a4fa3", "#b8860b", "#555555"};
+constexpr size_t kNoisyPoints = 100;   // from here on a curve is drawn smoothed too
 constexpr size_t kMostPoints = 1500;  // of a curve: no picture shows more
 
 std::string escaped(const std::string& text) {
@@ -90,6 +91,21 @@ std::string path_of(const Series& series, const Axis& x, const Axis& y) {
   return path;
 }
 
+// A moving average over a twentieth of the points, drawn over the points themselves.
+Series smoothed(const Series& series) {
+  Series result = series;
+  const double keep = 1.0 - 20.0 / static_cast<double>(series.y.size());
+  double average = 0.0, weight = 0.0;
+  for (size_t i = 0; i < series.y.size(); ++i) {
+    if (std::isfinite(series.y[i])) {
+      average = keep * average + (1.0 - keep) * series.y[i];
+      weight = keep * weight + (1.0 - keep);
+    }
+    result.y[i] = weight > 0.0 ? average / weight : series.y[i];
+  }
+  return result;
+}
+
 std::string grid(const Axis& x, const Axis& y) {
   std::string text;
   for (const double tick : x.ticks()) {
@@ -112,7 +128,13 @@ std::string curves(const Plot& plot, const Axis& x, const Axis& y) {
   for (size_t i = 0; i < plot.series.size(); ++i) {
     const char* colour = kColours[i % std::size(kColours)];
     const std::string path = path_of(plot.series[i], x, y);
-    text += fmt::format("<path d='{}' fill='none' stroke='{}' stroke-width='1.8'/>\n", path, colour);
+    const bool noisy = plot.series[i].x.size() >= kNoisyPoints;
+    text += fmt::format("<path d='{}' fill='none' stroke='{}' stroke-width='{}' opacity='{}'/>\n", path,
+                        colour, noisy ? 1.0 : 1.8, noisy ? 0.3 : 1.0);
+    if (noisy) {
+      text += fmt::format("<path d='{}' fill='none' stroke='{}' stroke-width='2'/>\n",
+                          path_of(smoothed(plot.series[i]), x, y), colour);
+    }
     if (plot.series[i].x.size() == 1 && !path.empty()) {
       text += fmt::format("<circle cx='{:.1f}' cy='{:.1f}' r='3' fill='{}'/>\n",
                           x.pixel(plot.series[i].x[0]), y.pixel(plot.series[i].y[0]), colour);
@@ -188,7 +210,7 @@ std::string svg(const Plot& plot) {
 }
 
 std::vector<fs::path> plot_runs(const std::vector<fs::path>& runs, const fs::path& folder) {
-  const std::set<std::string> left_out{"epoch", "samples", "seconds"};
+  const std::set<std::string> left_out{"epoch", "samples", "seconds", "val_samples", "average_val_samples"};
   const std::set<std::string> logarithmic{"gradient_norm"};
   std::map<std::string, Plot> plots;
   for (const fs::path& run : runs) {

@@ -39,15 +39,28 @@ void probe_bf16() {
 
 }  // namespace
 
-jobs::Placement place(const RunOptions& options, const World&) {
-  jobs::Placement placement{.precision = options.precision};
-  if (placement.precision == jobs::Precision::bf16) probe_bf16();
+Device choose_device(const RunOptions& options, const World& world) {
+  Device device{.placement = {.precision = options.precision}, .gpu = load_gpu_plugin()};
+  if (device.gpu != nullptr && device.gpu->device_count() < world.local_size()) device.gpu = nullptr;
+  if (device.gpu != nullptr) {
+    device.placement.gpu = world.local_rank();
+    device.gpu->use_device(device.placement.gpu);
+  } else if (options.precision == jobs::Precision::bf16) {
+    probe_bf16();
+  }
   at::set_num_threads(options.compute_threads);
   // The memory of a step's activations stays for the next step, instead of going back to the kernel
   // and coming again page by page.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, -1);
-  return placement;
+  return device;
+}
+
+comm::Communicator& arena_communicator(const Device& device, comm::Communicator& control,
+                                       std::unique_ptr<comm::Communicator>& owner) {
+  if (device.gpu == nullptr || control.size() == 1) return control;
+  owner = device.gpu->make_communicator(control, device.placement.gpu);
+  return *owner;
 }
 
 std::string broadcast_text(const std::string& text, comm::Communicator& communicator) {

@@ -1,16 +1,33 @@
 #pragma once
 
+#include <memory>
+#include <string>
+
 #include "comm/communicator.h"
 #include "jobs/placement.h"
+#include "runner/gpu_plugin.h"
 #include "runner/run_options.h"
 #include "runner/world.h"
 
 namespace lockstep::runner {
 
-/// Chooses where and in what numbers this rank computes, and sets threads and memory up for it. A
-/// precision that this machine cannot do is found out in a child process: throws Error with
+/// Where and in what numbers this rank computes, and with what it adds up.
+struct Device {
+  jobs::Placement placement;
+  const GpuPlugin* gpu = nullptr;  // null on a processor
+
+  UpdateKernels kernels() const { return gpu == nullptr ? UpdateKernels{} : gpu->update_kernels; }
+};
+
+/// Chooses the device, a GPU where every rank of the node can have its own, and sets threads and memory
+/// up for it. A precision that this machine cannot do is found out in a child process: throws Error with
 /// ExitCode::preflight (E701).
-jobs::Placement place(const RunOptions& options, const World& world);
+Device choose_device(const RunOptions& options, const World& world);
+
+/// What sums the arenas of `device`: `control` itself for memory of the processor, NCCL for that of a
+/// GPU, then owned by `owner`.
+comm::Communicator& arena_communicator(const Device& device, comm::Communicator& control,
+                                       std::unique_ptr<comm::Communicator>& owner);
 
 /// Rank 0's text, for all.
 std::string broadcast_text(const std::string& text, comm::Communicator& communicator);

@@ -44,10 +44,11 @@ comm::SumArena::Layout layout(const SegmentTable& parameters, const SegmentTable
 }  // namespace
 
 Step::Step(jobs::Job& job, Arenas& arenas, const UpdateOptions& options,
-           comm::Communicator& communicator, int64_t shards)
+           const UpdateKernels& kernels, comm::Communicator& communicator, int64_t shards)
     : job_(job),
       arenas_(arenas),
       options_(options),
+      kernels_(kernels),
       shards_(shards),
       segments_(arenas.update_segments()),
       tail_table_(tail_table(job)),
@@ -102,7 +103,7 @@ StepResult Step::finish_sums() {
   const auto number = [&tail](const char* name) { return tail.at(name).item<double>(); };
   const double scale = 1.0 / static_cast<double>(shards_);
   squared_norms_ =
-      squared_norms(segments_, sums_.buffers().front().const_data_ptr<float>(), scale);
+      kernels_.norms(segments_, sums_.buffers().front().const_data_ptr<float>(), scale);
   StepResult result;
   result.loss = number("step.loss") * scale;
   result.gradient_norm =
@@ -119,7 +120,7 @@ void Step::update(UpdateStep step) {
   const auto memory = [](const at::Tensor& arena) {
     return arena.defined() ? arena.mutable_data_ptr<float>() : nullptr;
   };
-  runner::update(segments_, options_, step, squared_norms_,
+  kernels_.update(segments_, options_, step, squared_norms_,
                  {.parameters = memory(arenas_.parameters),
                   .gradients = memory(sums_.buffers().front()),
                   .moment1 = memory(arenas_.moment1),

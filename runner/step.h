@@ -34,7 +34,8 @@ struct ShardBatch {
 class Step {
  public:
   /// `shards` of the whole batch; this rank has shards / communicator.size() of them.
-  Step(jobs::Job& job, Arenas& arenas, const UpdateOptions& options,
+  /// `kernels` and `communicator` are those of the arenas' device.
+  Step(jobs::Job& job, Arenas& arenas, const UpdateOptions& options, const UpdateKernels& kernels,
        comm::Communicator& communicator, int64_t shards);
   ~Step();
 
@@ -51,6 +52,7 @@ class Step {
   jobs::Job& job_;
   Arenas& arenas_;
   UpdateOptions options_;
+  UpdateKernels kernels_;
   int64_t shards_;
   std::vector<UpdateSegment> segments_;
   SegmentTable tail_table_;

@@ -58,8 +58,8 @@ int data_threads(const RunOptions& options, const World& world) {
   return std::max(1, cores / world.local_size());
 }
 
-Training::Training(const RunPlan& plan, Model& model, World& world, const RunDirectory& run,
-                   Progress progress)
+Training::Training(const RunPlan& plan, Model& model, World& world, const Device& device,
+                   const RunDirectory& run, Progress progress)
     : plan_(plan),
       model_(model),
       world_(world),
@@ -71,7 +71,8 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const RunDir
       loader_(*plan.training_set, model.job->training_batches(), plan.sampler.shard_batch_size(),
               shards_of_rank(plan, world, progress.step), data_threads_, kSlots),
       fields_(model.job->training_batches().fields(plan.sampler.shard_batch_size())),
-      step_(*model.job, model.arenas, plan.options.update, world.communicator(), plan.options.shards),
+      step_(*model.job, model.arenas, plan.options.update, device.kernels(),
+            arena_communicator(device, world.communicator(), gpu_communicator_), plan.options.shards),
       saved_at_seconds_(progress.seconds),
       log_(run.log(world.rank())) {
   log_.note(fmt::format("rank {} of {} on {}, process {}: step {} of {}, {} compute and {} data threads",

@@ -9,6 +9,7 @@
 #include "monitoring/rank_log.h"
 #include "runner/checkpoint_store.h"
 #include "runner/fault.h"
+#include "runner/launch.h"
 #include "runner/loader.h"
 #include "runner/model.h"
 #include "runner/run_directory.h"
@@ -23,7 +24,8 @@ namespace lockstep::runner {
 class Training {
  public:
   /// `model` has its weights; `progress` is how far they have come.
-  Training(const RunPlan& plan, Model& model, World& world, const RunDirectory& run, Progress progress);
+  Training(const RunPlan& plan, Model& model, World& world, const Device& device,
+           const RunDirectory& run, Progress progress);
 
   /// done or stopped. Throws Error with ExitCode::non_finite, WriteError, DataError, CollectiveError.
   ExitCode run();
@@ -49,6 +51,7 @@ class Training {
 
   Loader loader_;
   std::vector<jobs::Field> fields_;
+  std::unique_ptr<comm::Communicator> gpu_communicator_;
   Step step_;
 
   // Of the step under way, and since the last checkpoint.

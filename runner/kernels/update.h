@@ -59,4 +59,10 @@ void update(std::span<const UpdateSegment> segments, const UpdateOptions& option
             const UpdateStep& step, std::span<const double> gradient_squared_norms,
             const UpdateMemory& memory);
 
+/// The two passes of one kind of device. squared_norms() and update() above are those of processors.
+struct UpdateKernels {
+  decltype(&squared_norms) norms = &squared_norms;
+  decltype(&lockstep::runner::update) update = &lockstep::runner::update;
+};
+
 }  // namespace lockstep::runner

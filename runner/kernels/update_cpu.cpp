@@ -1,9 +1,8 @@
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
 
-#include "runner/kernels/update.h"
+#include "runner/kernels/update_scalars.h"
 
 // One source for all x86-64 processors: the loader picks the widest version that runs.
 #define LOCKSTEP_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
@@ -12,17 +11,6 @@ namespace lockstep::runner {
 namespace {
 
 constexpr int kLanes = 16;
-
-// Everything that is one number for the whole segment, in the precision of the loops.
-struct Scalars {
-  float gradient_factor;  // mean over the shards and clipping
-  float learning_rate;
-  float decay;  // 0 where the segment does not decay
-  float beta1, beta2, epsilon, momentum;
-  float correction1;       // 1 / (1 - beta1^step)
-  float correction2_root;  // 1 / sqrt(1 - beta2^step)
-  bool first;              // the first update of all
-};
 
 LOCKSTEP_CLONES double squared_norm(const float* values, int64_t size) {
   double lanes[kLanes] = {};
@@ -38,7 +26,7 @@ LOCKSTEP_CLONES double squared_norm(const float* values, int64_t size) {
 }
 
 // The direction of Adam with coupled decay replaces the gradient.
-LOCKSTEP_CLONES void lamb_direction(const Scalars& s, int64_t size, const float* p, float* g,
+LOCKSTEP_CLONES void lamb_direction(const UpdateScalars& s, int64_t size, const float* p, float* g,
                                     float* m, float* v) {
   const float rest1 = 1.0f - s.beta1;
   const float rest2 = 1.0f - s.beta2;
@@ -55,7 +43,7 @@ LOCKSTEP_CLONES void move_along(float rate, int64_t size, float* p, const float*
   for (int64_t i = 0; i < size; ++i) p[i] -= rate * direction[i];
 }
 
-LOCKSTEP_CLONES void adamw(const Scalars& s, int64_t size, float* p, const float* g, float* m,
+LOCKSTEP_CLONES void adamw(const UpdateScalars& s, int64_t size, float* p, const float* g, float* m,
                            float* v) {
   const float rest1 = 1.0f - s.beta1;
   const float rest2 = 1.0f - s.beta2;
@@ -69,7 +57,7 @@ LOCKSTEP_CLONES void adamw(const Scalars& s, int64_t size, float* p, const float
   }
 }
 
-LOCKSTEP_CLONES void sgd(const Scalars& s, bool nesterov, int64_t size, float* p, const float* g,
+LOCKSTEP_CLONES void sgd(const UpdateScalars& s, bool nesterov, int64_t size, float* p, const float* g,
                          float* m) {
   const float kept = s.first ? 0.0f : s.momentum;
   const float ahead = nesterov ? s.momentum : 1.0f;
@@ -83,19 +71,6 @@ LOCKSTEP_CLONES void sgd(const Scalars& s, bool nesterov, int64_t size, float* p
 
 LOCKSTEP_CLONES void follow(float weight, int64_t size, float* average, const float* p) {
   for (int64_t i = 0; i < size; ++i) average[i] += weight * (p[i] - average[i]);
-}
-
-// What the gradients of a segment are multiplied by so that no norm exceeds its limit.
-double clipping(const UpdateOptions& options, double segment_squared_norm, double squared_norm_all) {
-  double factor = 1.0;
-  if (options.clip_gradient > 0.0) {
-    const double norm = std::sqrt(options.clip_each ? segment_squared_norm : squared_norm_all);
-    factor = std::min(1.0, options.clip_gradient / (norm + 1e-6));
-  }
-  if (options.rule == UpdateRule::lamb) {
-    factor /= std::max(1.0, std::sqrt(squared_norm_all) * factor);
-  }
-  return factor;
 }
 
 }  // namespace
@@ -115,22 +90,10 @@ void update(std::span<const UpdateSegment> segments, const UpdateOptions& option
             const UpdateMemory& memory) {
   const double all =
       std::accumulate(gradient_squared_norms.begin(), gradient_squared_norms.end(), 0.0);
-  const double t = static_cast<double>(step.step);
   for (size_t k = 0; k < segments.size(); ++k) {
     const auto [offset, size, decays] = segments[k];
-    const double clip = clipping(options, gradient_squared_norms[k], all);
-    const Scalars s{
-        .gradient_factor = static_cast<float>(step.gradient_scale * clip),
-        .learning_rate = static_cast<float>(step.learning_rate),
-        .decay = decays ? static_cast<float>(step.weight_decay) : 0.0f,
-        .beta1 = static_cast<float>(options.beta1),
-        .beta2 = static_cast<float>(options.beta2),
-        .epsilon = static_cast<float>(options.epsilon),
-        .momentum = static_cast<float>(options.momentum),
-        .correction1 = static_cast<float>(1.0 / (1.0 - std::pow(options.beta1, t))),
-        .correction2_root = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(options.beta2, t))),
-        .first = step.step == 1,
-    };
+    const UpdateScalars s =
+        update_scalars(options, step, decays, gradient_squared_norms[k], all);
     float* p = memory.parameters + offset;
     float* g = memory.gradients + offset;
     float* m = memory.moment1 + offset;
@@ -156,10 +119,10 @@ void update(std::span<const UpdateSegment> segments, const UpdateOptions& option
         break;
     }
     if (memory.average != nullptr) {
-      if (step.average_decay == 0.0) {
+      if (s.average_weight == 1.0f) {
         std::memcpy(memory.average + offset, p, static_cast<size_t>(size) * sizeof(float));
       } else {
-        follow(static_cast<float>(1.0 - step.average_decay), size, memory.average + offset, p);
+        follow(s.average_weight, size, memory.average + offset, p);
       }
     }
   }

@@ -105,9 +105,9 @@ ExitCode eval(World& world, const EvalOptions& options) {
   if (options.average && !plan.job->keeps_average()) {
     throw UsageError("E105", "this run keeps no average", "leave --average out; average.decay asks for one");
   }
-  const jobs::Placement placement = place(plan.options, world);
+  const Device device = choose_device(plan.options, world);
   world.start();
-  Model model(plan, placement);
+  Model model(plan, device.placement);
   load(options, model, world);
   std::vector<jobs::Tensors> outputs;
   const jobs::Measures measures =

@@ -50,11 +50,11 @@ void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
   replace_file(run.description(), description.dump(1) + "\n");
 }
 
-ExitCode train_to_the_end(const RunPlan& plan, Model& model, World& world, const RunDirectory& run,
-                          const Progress& progress) {
+ExitCode train_to_the_end(const RunPlan& plan, Model& model, World& world, const Device& device,
+                          const RunDirectory& run, const Progress& progress) {
   introduce(plan, world, run, progress);
   listen_for_stop_requests();
-  const ExitCode code = Training(plan, model, world, run, progress).run();
+  const ExitCode code = Training(plan, model, world, device, run, progress).run();
   world.communicator().barrier();
   if (code == ExitCode::stopped) {
     say(world, fmt::format("stopped as asked, saved; `lockstep resume {}` goes on", run.root.string()));
@@ -93,20 +93,20 @@ void refuse_other_recipe(const RunPlan& plan, const Manifest& manifest, const fs
 ExitCode train(World& world, const TrainOptions& options) {
   RunPlan plan = make_plan(Recipe::read(options.recipe, options.overrides), {.defaults = launch_defaults(world)});
   require_divides(world.size(), plan.options.shards);
-  const jobs::Placement placement = place(plan.options, world);
+  const Device device = choose_device(plan.options, world);
   world.start();
   RunDirectory run{options.run.empty() ? default_run_folder(recipe_name(options.recipe))
                                      : fs::path(options.run)};
   run.root = broadcast_text(run.root.string(), world.communicator());
   if (world.rank() == 0) create_run(run.root, plan.recipe.resolved_toml());
   world.communicator().barrier();
-  Model model(plan, placement);
+  Model model(plan, device.placement);
   if (plan.options.initial_weights.empty()) {
     model.initialise(plan);
   } else {
     model.load_weights(plan.options.initial_weights);
   }
-  return train_to_the_end(plan, model, world, run, {});
+  return train_to_the_end(plan, model, world, device, run, {});
 }
 
 ExitCode resume(World& world, const ResumeOptions& options) {
@@ -114,9 +114,9 @@ ExitCode resume(World& world, const ResumeOptions& options) {
   refuse_changes(run.recipe(), options.overrides, launch_defaults(world));
   const RunPlan plan = make_plan(Recipe::read(run.recipe(), options.overrides), {.defaults = launch_defaults(world)});
   require_divides(world.size(), plan.options.shards);
-  const jobs::Placement placement = place(plan.options, world);
+  const Device device = choose_device(plan.options, world);
   world.start();
-  Model model(plan, placement);
+  Model model(plan, device.placement);
   Progress progress;
   fs::path checkpoint;
   if (world.rank() == 0) {
@@ -129,7 +129,7 @@ ExitCode resume(World& world, const ResumeOptions& options) {
   }
   world.communicator().broadcast(std::as_writable_bytes(std::span(&progress, 1)), 0);
   read_arenas(model.arenas, checkpoint, world.communicator());
-  return train_to_the_end(plan, model, world, run, progress);
+  return train_to_the_end(plan, model, world, device, run, progress);
 }
 
 }  // namespace lockstep::runner

@@ -1,0 +1,34 @@
+#include <cuda_runtime_api.h>
+
+#include "comm/error.h"
+#include "comm/nccl_communicator.h"
+#include "runner/gpu_plugin.h"
+#include "runner/kernels/update_cuda.h"
+
+namespace lockstep::runner {
+namespace {
+
+int device_count() {
+  int count = 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+void use_device(int device) {
+  const cudaError_t result = cudaSetDevice(device);
+  if (result != cudaSuccess) {
+    throw Error(ExitCode::preflight, "E702",
+                "cannot use GPU " + std::to_string(device) + ": " + cudaGetErrorString(result));
+  }
+}
+
+}  // namespace
+}  // namespace lockstep::runner
+
+extern "C" const lockstep::runner::GpuPlugin* lockstep_gpu_plugin() {
+  using namespace lockstep;
+  static const runner::GpuPlugin plugin{.device_count = &runner::device_count,
+                                        .use_device = &runner::use_device,
+                                        .update_kernels = runner::cuda_update_kernels(),
+                                        .make_communicator = &comm::make_nccl_communicator};
+  return &plugin;
+}

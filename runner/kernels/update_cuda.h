@@ -1,0 +1,11 @@
+#pragma once
+
+#include "runner/kernels/update.h"
+
+namespace lockstep::runner {
+
+/// The passes of update.h over memory of the current CUDA device, on its default stream. Throws
+/// CollectiveError (E404) where CUDA fails.
+UpdateKernels cuda_update_kernels();
+
+}  // namespace lockstep::runner

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <span>
+
+#include "runner/kernels/update.h"
+
+namespace lockstep::runner {
+
+/// Everything of an update that is one number for a whole segment, in the precision of the loops; the
+/// same for processors and GPUs.
+struct UpdateScalars {
+  float gradient_factor;  // mean over the shards and clipping
+  float learning_rate;
+  float decay;  // 0 where the segment does not decay
+  float beta1, beta2, epsilon, momentum;
+  float correction1;       // 1 / (1 - beta1^step)
+  float correction2_root;  // 1 / sqrt(1 - beta2^step)
+  float average_weight;    // of the parameters in the average; 1 copies
+  bool first;              // the first update of all
+};
+
+/// What the gradients of a segment are multiplied by so that no norm exceeds its limit.
+inline double clipping(const UpdateOptions& options, double segment_squared_norm,
+                       double squared_norm_all) {
+  double factor = 1.0;
+  if (options.clip_gradient > 0.0) {
+    const double norm = std::sqrt(options.clip_each ? segment_squared_norm : squared_norm_all);
+    factor = std::min(1.0, options.clip_gradient / (norm + 1e-6));
+  }
+  // timm's Lamb always clips the norm of all to 1.
+  if (options.rule == UpdateRule::lamb) factor /= std::max(1.0, std::sqrt(squared_norm_all) * factor);
+  return factor;
+}
+
+inline UpdateScalars update_scalars(const UpdateOptions& options, const UpdateStep& step, bool decays,
+                                    double segment_squared_norm, double squared_norm_all) {
+  const double t = static_cast<double>(step.step);
+  const double clip = clipping(options, segment_squared_norm, squared_norm_all);
+  return {
+      .gradient_factor = static_cast<float>(step.gradient_scale * clip),
+      .learning_rate = static_cast<float>(step.learning_rate),
+      .decay = decays ? static_cast<float>(step.weight_decay) : 0.0f,
+      .beta1 = static_cast<float>(options.beta1),
+      .beta2 = static_cast<float>(options.beta2),
+      .epsilon = static_cast<float>(options.epsilon),
+      .momentum = static_cast<float>(options.momentum),
+      .correction1 = static_cast<float>(1.0 / (1.0 - std::pow(options.beta1, t))),
+      .correction2_root = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(options.beta2, t))),
+      .average_weight = static_cast<float>(1.0 - step.average_decay),
+      .first = step.step == 1,
+  };
+}
+
+}  // namespace lockstep::runner
