@@ -17,7 +17,7 @@ struct Exposer::Metrics {
   std::unique_ptr<prometheus::Exposer> server;
   std::string failure;
   int port = 0;
-  double samples_before = -1.0;  // none seen yet
+  double samples_before = 0.0;
 
   prometheus::Gauge& gauge(const char* name, const char* help) {
     return prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add({});
@@ -51,7 +51,8 @@ struct Exposer::Metrics {
           .Register(*registry);
 };
 
-Exposer::Exposer(const std::string& address, int port, const std::string& run, const std::string& job)
+Exposer::Exposer(const std::string& address, int port, const std::string& run, const std::string& job,
+                 int64_t samples)
     : metrics_(std::make_unique<Metrics>()) {
   prometheus::BuildGauge()
       .Name("lockstep_info")
@@ -59,6 +60,7 @@ Exposer::Exposer(const std::string& address, int port, const std::string& run, c
       .Register(*metrics_->registry)
       .Add({{"run", run}, {"job", job}})
       .Set(1.0);
+  metrics_->samples_before = static_cast<double>(samples);
   try {
     metrics_->server =
         std::make_unique<prometheus::Exposer>(address + ":" + std::to_string(port), /*num_threads=*/2);
@@ -84,7 +86,7 @@ void Exposer::update(const StepReport& report) {
   m.gradient_norm.Set(report.gradient_norm);
   m.data_wait.Set(report.data_wait_seconds);
   const auto samples = static_cast<double>(report.samples);
-  if (m.samples_before >= 0.0) m.samples.Increment(samples - m.samples_before);
+  m.samples.Increment(samples - m.samples_before);
   m.samples_before = samples;
   m.step_seconds.Observe(report.step_seconds);
   for (const auto& [name, value] : report.measures) {

@@ -83,7 +83,7 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
   progress_line_.emplace();
   if (plan.options.monitoring_port >= 0) {
     exposer_.emplace(plan.options.monitoring_address, plan.options.monitoring_port,
-                     run.root.filename().string(), plan.options.job);
+                     run.root.filename().string(), plan.options.job, progress.samples);
     if (exposer_->port() == 0) {
       progress_line_->say("warning: no Prometheus endpoint: " + exposer_->failure());
     } else {

@@ -28,12 +28,10 @@ LOCKSTEP_CLONES double squared_norm(const float* values, int64_t size) {
 // The direction of Adam with coupled decay replaces the gradient.
 LOCKSTEP_CLONES void lamb_direction(const UpdateScalars& s, int64_t size, const float* p, float* g,
                                     float* m, float* v) {
-  const float rest1 = 1.0f - s.beta1;
-  const float rest2 = 1.0f - s.beta2;
   for (int64_t i = 0; i < size; ++i) {
     const float gradient = g[i] * s.gradient_factor;
-    m[i] = s.beta1 * m[i] + rest1 * gradient;
-    v[i] = s.beta2 * v[i] + rest2 * gradient * gradient;
+    m[i] = s.beta1 * m[i] + s.rest1 * gradient;
+    v[i] = s.beta2 * v[i] + s.rest2 * gradient * gradient;
     const float denominator = std::sqrt(v[i]) * s.correction2_root + s.epsilon;
     g[i] = m[i] * s.correction1 / denominator + s.decay * p[i];
   }
@@ -45,13 +43,11 @@ LOCKSTEP_CLONES void move_along(float rate, int64_t size, float* p, const float*
 
 LOCKSTEP_CLONES void adamw(const UpdateScalars& s, int64_t size, float* p, const float* g, float* m,
                            float* v) {
-  const float rest1 = 1.0f - s.beta1;
-  const float rest2 = 1.0f - s.beta2;
   const float keep = 1.0f - s.learning_rate * s.decay;
   for (int64_t i = 0; i < size; ++i) {
     const float gradient = g[i] * s.gradient_factor;
-    m[i] = s.beta1 * m[i] + rest1 * gradient;
-    v[i] = s.beta2 * v[i] + rest2 * gradient * gradient;
+    m[i] = s.beta1 * m[i] + s.rest1 * gradient;
+    v[i] = s.beta2 * v[i] + s.rest2 * gradient * gradient;
     const float denominator = std::sqrt(v[i]) * s.correction2_root + s.epsilon;
     p[i] = p[i] * keep - s.learning_rate * s.correction1 * (m[i] / denominator);
   }

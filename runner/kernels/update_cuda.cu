@@ -71,8 +71,8 @@ __global__ void norms_kernel(const DeviceSegment* segments, const float* values,
 __device__ void lamb(const UpdateScalars& s, int64_t size, float* p, float* g, float* m, float* v) {
   for (int64_t i = threadIdx.x; i < size; i += kThreads) {
     const float gradient = g[i] * s.gradient_factor;
-    m[i] = s.beta1 * m[i] + (1.0f - s.beta1) * gradient;
-    v[i] = s.beta2 * v[i] + (1.0f - s.beta2) * gradient * gradient;
+    m[i] = s.beta1 * m[i] + s.rest1 * gradient;
+    v[i] = s.beta2 * v[i] + s.rest2 * gradient * gradient;
     g[i] = m[i] * s.correction1 / (sqrtf(v[i]) * s.correction2_root + s.epsilon) + s.decay * p[i];
   }
   double trust = 1.0;
@@ -89,8 +89,8 @@ __device__ void lamb(const UpdateScalars& s, int64_t size, float* p, float* g, f
 __device__ void adamw(const UpdateScalars& s, int64_t size, float* p, const float* g, float* m, float* v) {
   for (int64_t i = threadIdx.x; i < size; i += kThreads) {
     const float gradient = g[i] * s.gradient_factor;
-    m[i] = s.beta1 * m[i] + (1.0f - s.beta1) * gradient;
-    v[i] = s.beta2 * v[i] + (1.0f - s.beta2) * gradient * gradient;
+    m[i] = s.beta1 * m[i] + s.rest1 * gradient;
+    v[i] = s.beta2 * v[i] + s.rest2 * gradient * gradient;
     const float denominator = sqrtf(v[i]) * s.correction2_root + s.epsilon;
     p[i] = p[i] * (1.0f - s.learning_rate * s.decay) -
            s.learning_rate * s.correction1 * (m[i] / denominator);

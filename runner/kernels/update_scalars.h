@@ -16,6 +16,7 @@ struct UpdateScalars {
   float learning_rate;
   float decay;  // 0 where the segment does not decay
   float beta1, beta2, epsilon, momentum;
+  float rest1, rest2;  // 1 - beta, rounded once: in float32 1 - 0.999f is off by 5e-5
   float correction1;       // 1 / (1 - beta1^step)
   float correction2_root;  // 1 / sqrt(1 - beta2^step)
   float average_weight;    // of the parameters in the average; 1 copies
@@ -47,6 +48,8 @@ inline UpdateScalars update_scalars(const UpdateOptions& options, const UpdateSt
       .beta2 = static_cast<float>(options.beta2),
       .epsilon = static_cast<float>(options.epsilon),
       .momentum = static_cast<float>(options.momentum),
+      .rest1 = static_cast<float>(1.0 - options.beta1),
+      .rest2 = static_cast<float>(1.0 - options.beta2),
       .correction1 = static_cast<float>(1.0 / (1.0 - std::pow(options.beta1, t))),
       .correction2_root = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(options.beta2, t))),
       .average_weight = static_cast<float>(1.0 - step.average_decay),

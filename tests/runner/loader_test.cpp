@@ -1,0 +1,117 @@
+#include "runner/loader.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <fstream>
+#include <numeric>
+
+#include "comm/error.h"
+#include "jobs/pixels/image.h"
+#include "tests/runner/support.h"
+
+namespace lockstep::runner {
+namespace {
+
+// Counts instead of pictures: what came, from where, in what order.
+class CountingMaker final : public jobs::BatchMaker {
+ public:
+  std::vector<jobs::Field> fields(int64_t rows) const override {
+    return {{"samples", jobs::Field::Kind::int64, {rows}}, {"sum", jobs::Field::Kind::int64, {1}}};
+  }
+  void make_sample(std::span<const std::byte> file, int64_t, const jobs::SampleKey& key, int64_t index,
+                   const jobs::ShardArrays& arrays) const override {
+    if (file.empty()) throw pixels::ImageError("the file is empty");
+    samples(arrays)[index] = key.sample;
+    ++made;
+  }
+  void finish_shard(const jobs::ShardKey& key, int64_t count, const jobs::ShardArrays& arrays) const override {
+    *reinterpret_cast<int64_t*>(arrays[1].data()) =
+        std::accumulate(samples(arrays), samples(arrays) + count, key.step);
+  }
+  static int64_t* samples(const jobs::ShardArrays& arrays) { return reinterpret_cast<int64_t*>(arrays[0].data()); }
+
+  mutable std::atomic<int64_t> made = 0;
+};
+
+class LoaderTest : public testing::Test {
+ protected:
+  LoaderTest() {
+    for (const char* label : {"a", "b"}) {
+      std::filesystem::create_directories(folder_.path() / label);
+      for (int i = 0; i < 20; ++i) {
+        std::ofstream(folder_.path() / label / (std::to_string(i) + ".jpg")) << "picture";
+      }
+    }
+  }
+  Dataset open() const { return Dataset::open(folder_.path()); }
+
+  static std::optional<ShardPlan> plan(int64_t k) {
+    if (k >= 50) return std::nullopt;
+    ShardPlan shard{.key = {.step = k, .shard = 0}, .samples = {}};
+    for (int64_t i = 0; i < 1 + k % 4; ++i) shard.samples.push_back({.sample = (7 * k + i) % 40});
+    return shard;
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(LoaderTest, GivesTheSameBatchesInTheSameOrderOnAnyThreads) {
+  const Dataset set = open();
+  for (const int threads : {1, 2, 7}) {
+    const CountingMaker maker;
+    Loader loader(set, maker, 4, plan, threads, 3);
+    int64_t samples = 0;
+    for (int64_t k = 0; k < 50; ++k) {
+      const Loader::Slot* slot = loader.next();
+      ASSERT_NE(slot, nullptr);
+      const ShardPlan wanted = *plan(k);
+      int64_t sum = k;
+      for (size_t i = 0; i < wanted.samples.size(); ++i) {
+        ASSERT_EQ(CountingMaker::samples(slot->arrays)[i], wanted.samples[i].sample);
+        sum += wanted.samples[i].sample;
+      }
+      ASSERT_EQ(*reinterpret_cast<int64_t*>(slot->arrays[1].data()), sum);
+      samples += static_cast<int64_t>(wanted.samples.size());
+      loader.release();
+    }
+    EXPECT_EQ(loader.next(), nullptr);
+    EXPECT_EQ(maker.made, samples);
+  }
+}
+
+TEST_F(LoaderTest, IsNoFurtherAheadThanItsSlots) {
+  const Dataset set = open();
+  const CountingMaker maker;
+  Loader loader(set, maker, 4, plan, 4, 3);
+  loader.next();  // held: at most the three slots of 1, 2 and 3 samples are made
+  EXPECT_LE(maker.made, 1 + 2 + 3);
+}
+
+TEST_F(LoaderTest, NamesAPictureThatCannotBeRead) {
+  std::ofstream(folder_.path() / "b" / "5.jpg", std::ios::trunc);
+  const Dataset set = open();
+  const CountingMaker maker;
+  Loader loader(set, maker, 4, plan, 2, 3);
+  try {
+    while (loader.next() != nullptr) loader.release();
+    FAIL() << "nothing was thrown";
+  } catch (const DataError& error) {
+    EXPECT_NE(std::string(error.what()).find("b/5.jpg': the file is empty"), std::string::npos) << error.what();
+  }
+}
+
+TEST_F(LoaderTest, CanBeDroppedAtAnyMoment) {
+  const Dataset set = open();
+  const CountingMaker maker;
+  for (int taken = 0; taken < 5; ++taken) {
+    Loader loader(set, maker, 4, plan, 3, 2);
+    for (int i = 0; i < taken; ++i) {
+      loader.next();
+      loader.release();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lockstep::runner

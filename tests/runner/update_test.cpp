@@ -1,0 +1,107 @@
+#include "runner/kernels/update.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace lockstep::runner {
+namespace {
+
+// Three steps of timm's Lamb in float64 for one tensor that decays and one that does not.
+TEST(Update, LambFollowsTheGoldenVector) {
+  const std::vector<UpdateSegment> segments{{0, 3, true}, {64, 1, false}};
+  std::vector<float> p(128), g(128), m(128), v(128);
+  p[0] = 1.0f;
+  p[1] = -2.0f;
+  p[2] = 0.5f;
+  p[64] = 0.3f;
+  const double norms[] = {1.61245155, 1.91833261, 2.34093998};
+  const double weights[][4] = {{0.8681532181, -1.8655678934, 0.3694456633, 0.2000004031},
+                               {0.7486370991, -1.7425048573, 0.2499608393, 0.1008239907},
+                               {0.6378606366, -1.6305900112, 0.1413502798, 0.0032081151}};
+  for (int k = 1; k <= 3; ++k) {
+    g[0] = 0.6f * static_cast<float>(k);
+    g[1] = -0.8f;
+    g[2] = 1.2f;
+    g[64] = 0.4f;
+    const std::vector<double> squared = squared_norms(segments, g.data(), 1.0);
+    EXPECT_NEAR(std::sqrt(squared[0] + squared[1]), norms[k - 1], 1e-6);
+    update(segments, {.rule = UpdateRule::lamb}, {.step = k, .learning_rate = 0.1, .weight_decay = 0.02}, squared,
+           {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data()});
+    EXPECT_NEAR(p[0], weights[k - 1][0], 1e-6);
+    EXPECT_NEAR(p[1], weights[k - 1][1], 1e-6);
+    EXPECT_NEAR(p[2], weights[k - 1][2], 1e-6);
+    EXPECT_NEAR(p[64], weights[k - 1][3], 1e-6);
+  }
+}
+
+struct Case {
+  UpdateRule rule;
+  int64_t size;
+};
+
+class Rules : public testing::TestWithParam<Case> {};
+
+// The plain formulas of each rule, in float64, one element after the other.
+TEST_P(Rules, FollowTheirFormulas) {
+  const auto [rule, size] = GetParam();
+  const auto n = static_cast<size_t>(size);
+  const std::vector<UpdateSegment> segments{{0, size, true}};
+  std::vector<float> p(n), m(n), v(n), average(n);
+  std::vector<double> P(n), M(n), V(n), A(n);
+  for (size_t i = 0; i < n; ++i) P[i] = p[i] = std::sin(static_cast<float>(i));
+  for (int64_t t = 1; t <= 4; ++t) {
+    std::vector<float> g(n);
+    std::vector<double> G(n);
+    for (size_t i = 0; i < n; ++i) G[i] = g[i] = std::cos(static_cast<float>(i) * static_cast<float>(t));
+    const double scale = 0.25, clip = 0.5, rate = 0.01, decay = 0.1, keep = t == 1 ? 0.0 : 0.9;
+    double norm = 0.0;
+    for (const double x : G) norm += x * scale * x * scale;
+    norm = std::sqrt(norm);
+    for (double& x : G) x *= scale * std::min(1.0, clip / (norm + 1e-6));
+    for (size_t i = 0; i < n; ++i) {
+      if (rule == UpdateRule::adamw) {
+        P[i] *= 1.0 - rate * decay;
+        M[i] = 0.9 * M[i] + 0.1 * G[i];
+        V[i] = 0.999 * V[i] + 0.001 * G[i] * G[i];
+        const double root = std::sqrt(V[i] / (1.0 - std::pow(0.999, t))) + 1e-8;
+        P[i] -= rate * (M[i] / (1.0 - std::pow(0.9, t))) / root;
+      } else {
+        const double d = G[i] + decay * P[i];
+        M[i] = t == 1 ? d : 0.9 * M[i] + d;
+        P[i] -= rate * (rule == UpdateRule::sgd ? d + 0.9 * M[i] : M[i]);
+      }
+      A[i] = keep * A[i] + (1.0 - keep) * P[i];
+    }
+    update(segments, {.rule = rule, .epsilon = 1e-8, .clip_gradient = clip},
+           {.step = t, .learning_rate = rate, .weight_decay = decay, .gradient_scale = scale, .average_decay = keep},
+           squared_norms(segments, g.data(), scale),
+           {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data(),
+            .average = average.data()});
+    for (size_t i = 0; i < n; ++i) {
+      ASSERT_NEAR(p[i], P[i], 2e-6) << "step " << t << " element " << i;
+      ASSERT_NEAR(average[i], A[i], 2e-6);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, Rules,
+                         testing::Values(Case{UpdateRule::adamw, 1}, Case{UpdateRule::adamw, 1003},
+                                         Case{UpdateRule::sgd, 17}, Case{UpdateRule::sgd, 1003},
+                                         Case{UpdateRule::momentum, 1003}));
+
+TEST(Update, LeavesTheGapsBetweenSegmentsAlone) {
+  const std::vector<UpdateSegment> segments{{0, 5, true}, {64, 70, true}};
+  std::vector<float> p(192, 1.0f), g(192, 1.0f), m(192), v(192);
+  update(segments, {.rule = UpdateRule::lamb}, {.step = 1, .learning_rate = 0.1, .weight_decay = 0.1},
+         squared_norms(segments, g.data(), 1.0),
+         {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data()});
+  for (size_t i = 0; i < p.size(); ++i) {
+    const bool inside = i < 5 || (i >= 64 && i < 134);
+    EXPECT_EQ(p[i] != 1.0f, inside) << i;
+    EXPECT_EQ(m[i] != 0.0f, inside) << i;
+  }
+}
+
+}  // namespace
+}  // namespace lockstep::runner
