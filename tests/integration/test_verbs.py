@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import socket
 import subprocess
 import unittest
@@ -12,7 +13,7 @@ from pathlib import Path
 from safetensors.numpy import load_file
 from PIL import Image
 
-from support import REPOSITORY, RunTest, finish, rows, run, start, wait_for_step
+from support import REPOSITORY, RunTest, command, finish, rows, run, start, wait_for_step
 
 RESNET18_PARAMETERS = 11_181_642  # with 10 classes; timm says so too (tests/parity)
 
@@ -167,6 +168,52 @@ class Verbs(RunTest):
         made = list((self.folder / "runs").iterdir())
         self.assertEqual(len(made), 1, done.stderr)
         self.assertRegex(made[0].name, r"^recipe-\d{8}T\d{6}Z$")
+
+
+class Training(RunTest):
+    def first_loss(self, name, *options):
+        folder = self.folder / name
+        done = run("train", self.recipe, "--run", folder, "--set", "schedule.epochs=1",
+                   "--set", "evaluation.every=0", *options)
+        return done, rows(folder)
+
+    def test_bf16_trains_beside_fp32(self):
+        done, bf16 = self.first_loss("bf16", "--set", "precision=bf16")
+        if done.code == 77:  # a processor that traps, found out before the run began
+            self.assert_error(done, 77, "E701", "bf16", "fp32")
+            return
+        self.ok(done)
+        _, fp32 = self.first_loss("fp32")
+        self.assertNotEqual(bf16[0]["loss"], fp32[0]["loss"])
+        for ours, reference in zip(bf16[:3], fp32[:3]):
+            self.assertAlmostEqual(ours["loss"] / reference["loss"], 1.0, delta=0.01)
+
+    def test_a_terminal_gets_one_line_that_is_written_over(self):
+        reader, writer = pty.openpty()
+        process = subprocess.Popen(command(("train", self.recipe, "--run", self.folder / "terminal", "--set",
+                                            "schedule.epochs=1", "--set", "evaluation.every=0")), stderr=writer)
+        os.close(writer)
+        shown = read_all(reader)
+        self.assertEqual(process.wait(), 0)
+        self.assertIn("\r\x1b[K", shown)
+        self.assertIn("step 12/12", shown)
+
+    def test_a_file_gets_plain_lines(self):
+        done, _ = self.first_loss("plain")
+        self.assertNotIn("\r", self.ok(done).err)
+        self.assertIn("step 12/12", done.err)
+
+
+def read_all(descriptor):
+    """What a pseudo-terminal gives until its other end is closed, which it says by an error."""
+    chunks = []
+    try:
+        while chunk := os.read(descriptor, 65536):
+            chunks.append(chunk)
+    except OSError:
+        pass
+    os.close(descriptor)
+    return b"".join(chunks).decode()
 
 
 class Endpoint(RunTest):
