@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -16,11 +17,14 @@
 
 namespace lockstep::jobs {
 
+constexpr int64_t kNeverTrained = std::numeric_limits<int64_t>::max();
+
 /// One tensor that a job asks for: the runner lays all of a kind into one arena.
 struct TensorSpec {
   std::string name;
   std::vector<int64_t> shape;
   bool decays = true;          // parameters: weight decay applies
+  int64_t frozen_steps = 0;    // parameters: so many updates at first leave it out altogether
   bool channels_last = false;  // four dimensions, the second innermost in memory
   float initial = 0.0f;        // buffers: what they start from
   bool averaged = false;       // buffers: the average follows them as it follows parameters
@@ -35,13 +39,25 @@ struct State {
   Tensors average_buffers;
 };
 
-/// Batches of an evaluation, one after the other: the fields of the job's evaluation batch maker as
-/// tensors on the device.
+enum class Split { training, validation };
+
+/// Batches of this rank, one after the other: the fields of a batch maker as tensors on the device.
 class BatchSource {
  public:
   virtual ~BatchSource() = default;
-  /// The next batch of this rank, `rows` of which count; null after the last.
+  /// The next batch, `rows` of which count; null after the last. Valid until the next call.
   virtual const Tensors* next(int64_t* rows) = 0;
+};
+
+/// The pictures that an evaluation may look at. How they are cut into batches does not depend on the
+/// number of ranks, so that neither do the numbers that come out.
+class EvaluationSets {
+ public:
+  virtual ~EvaluationSets() = default;
+  /// This rank's part of all pictures of one set, each once. `maker` must outlive the source.
+  virtual std::unique_ptr<BatchSource> open(Split split, const BatchMaker& maker) const = 0;
+  virtual int64_t size(Split split) const = 0;  // pictures, over all ranks
+  virtual int64_t classes() const = 0;
 };
 
 /// What is to be evaluated, and what is wanted beside the measures.
@@ -73,7 +89,6 @@ class Job {
   virtual void initialise(uint64_t seed) = 0;
 
   virtual const BatchMaker& training_batches() const = 0;
-  virtual const BatchMaker& evaluation_batches() const = 0;
 
   /// The mean loss of one shard, a scalar to be differentiated; fills `sums` with what this shard adds.
   virtual at::Tensor loss(const Tensors& batch, const ShardKey& key, const Tensors& sums) = 0;
@@ -82,13 +97,20 @@ class Job {
   /// How much of the average is kept by the update that makes step `step` (counted from 1).
   virtual double average_decay(int64_t step) const = 0;
 
+  /// What the job has to tell of the step whose sums came last, beside its loss. May wait for the device.
+  virtual Measures report() { return {}; }
+  /// Empty as long as training goes well; else what is wrong, what it means and what to try. Judges by
+  /// the reports given so far.
+  virtual std::string concern() const { return {}; }
+
   /// All ranks together, exact over the whole set; every rank gets the same measures.
-  virtual Measures evaluate(BatchSource& batches, comm::Communicator& communicator,
+  virtual Measures evaluate(const EvaluationSets& sets, comm::Communicator& communicator,
                             const EvaluationRequest& request) = 0;
 };
 
 /// The job that a recipe asks for. The second and last place that lists the jobs: read_job() is the
 /// first.
-std::unique_ptr<Job> make_job(const JobRecipe& recipe, const Placement& placement);
+std::unique_ptr<Job> make_job(const JobRecipe& recipe, const Timeline& timeline,
+                              const Placement& placement);
 
 }  // namespace lockstep::jobs

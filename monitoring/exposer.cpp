@@ -44,6 +44,11 @@ struct Exposer::Metrics {
           .Register(*registry)
           .Add({}, prometheus::Histogram::BucketBoundaries{0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0,
                                                            5.0, 10.0, 30.0, 60.0});
+  prometheus::Family<prometheus::Gauge>& job =
+      prometheus::BuildGauge()
+          .Name("lockstep_job_measure")
+          .Help("What the job tells of the last logged step, by measure.")
+          .Register(*registry);
   prometheus::Family<prometheus::Gauge>& evaluation =
       prometheus::BuildGauge()
           .Name("lockstep_evaluation")
@@ -89,9 +94,8 @@ void Exposer::update(const StepReport& report) {
   m.samples.Increment(samples - m.samples_before);
   m.samples_before = samples;
   m.step_seconds.Observe(report.step_seconds);
-  for (const auto& [name, value] : report.measures) {
-    m.evaluation.Add({{"measure", name}}).Set(value);
-  }
+  for (const auto& [name, value] : report.job) m.job.Add({{"measure", name}}).Set(value);
+  for (const auto& [name, value] : report.evaluation) m.evaluation.Add({{"measure", name}}).Set(value);
 }
 
 }  // namespace lockstep::monitoring

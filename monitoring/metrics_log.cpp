@@ -53,7 +53,9 @@ std::string json_line(const StepReport& r) {
       r.step, r.epoch, r.loss, r.learning_rate, r.gradient_norm, r.samples, r.seconds, r.step_seconds,
       r.data_wait_seconds);
   if (!r.weights_hash.empty()) line += fmt::format(R"(,"weights_hash":"{}")", r.weights_hash);
-  for (const auto& [name, value] : r.measures) line += fmt::format(R"(,"{}":{:.9g})", name, value);
+  for (const auto* measures : {&r.job, &r.evaluation}) {
+    for (const auto& [name, value] : *measures) line += fmt::format(R"(,"{}":{:.9g})", name, value);
+  }
   return line + "}";
 }
 

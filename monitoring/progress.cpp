@@ -37,7 +37,7 @@ void ProgressLine::show(const StepReport& r) {
   }
   const bool last = r.step == r.steps;
   const double pause = terminal_ ? 0.1 : 10.0;
-  if (shown_ != Clock::time_point{} && seconds_since(shown_) < pause && !last && r.measures.empty()) {
+  if (shown_ != Clock::time_point{} && seconds_since(shown_) < pause && !last && r.evaluation.empty()) {
     return;
   }
   shown_ = Clock::now();
@@ -48,12 +48,12 @@ void ProgressLine::show(const StepReport& r) {
     const double left = static_cast<double>(r.steps - r.step) * per_step / rate_;
     line += fmt::format("  {:.1f} images/s  {} left", rate_, duration_text(left));
   }
-  for (const auto& [name, value] : r.measures) {
+  for (const auto& [name, value] : r.evaluation) {
     if (name.ends_with("top1")) line += fmt::format("  {} {:.2f} %", name, value);
   }
   wipe();
   std::fputs(line.c_str(), stderr);
-  standing_ = terminal_ && r.measures.empty() && !last;
+  standing_ = terminal_ && r.evaluation.empty() && !last;
   if (!standing_) std::fputc('\n', stderr);
   std::fflush(stderr);
 }

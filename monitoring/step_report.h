@@ -20,7 +20,8 @@ struct StepReport {
   double step_seconds = 0.0;
   double data_wait_seconds = 0.0;  // of it spent waiting for pictures
   std::string weights_hash;        // empty: not asked for
-  std::vector<std::pair<std::string, double>> measures;  // of an evaluation after this step
+  std::vector<std::pair<std::string, double>> job;         // what the job tells of its step
+  std::vector<std::pair<std::string, double>> evaluation;  // of one after this step
 };
 
 }  // namespace lockstep::monitoring

@@ -78,8 +78,11 @@ Arenas::Arenas(const jobs::Job& job, const UpdateOptions& options, bool keeps_av
 std::vector<UpdateSegment> Arenas::update_segments() const {
   std::vector<UpdateSegment> segments;
   for (size_t i = 0; i < parameter_table.count(); ++i) {
-    segments.push_back({parameter_table.offset(i), parameter_table.elements(i),
-                        parameter_table.specs()[i].decays});
+    const jobs::TensorSpec& spec = parameter_table.specs()[i];
+    segments.push_back({.offset = parameter_table.offset(i),
+                        .size = parameter_table.elements(i),
+                        .decays = spec.decays,
+                        .frozen_steps = spec.frozen_steps});
   }
   return segments;
 }

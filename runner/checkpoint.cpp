@@ -33,8 +33,11 @@ std::vector<Part> parts_of(const Arenas& arenas) {
   }
   parts.push_back(std::move(optimizer));
   if (arenas.average.defined()) {
-    parts.push_back({"average.safetensors",
-                     {{"", arenas.state.average}, {"", arenas.state.average_buffers}}});
+    jobs::Tensors buffers;
+    for (const jobs::TensorSpec& spec : arenas.buffer_table.specs()) {
+      if (spec.averaged) buffers.add(spec.name, arenas.state.average_buffers.at(spec.name));
+    }
+    parts.push_back({"average.safetensors", {{"", arenas.state.average}, {"", buffers}}});
   }
   return parts;
 }

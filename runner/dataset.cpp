@@ -37,6 +37,29 @@ std::string_view number_at(const std::string& text, size_t begin, size_t& end) {
 constexpr const char* kLayout = "a set is a folder with one folder of .jpg, .jpeg or .png files for "
                                 "each class; `lockstep data make FOLDER` draws one";
 
+std::vector<std::string> class_folders(const fs::path& folder) {
+  std::vector<std::string> classes;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.is_directory() && !name.starts_with('.')) classes.push_back(name);
+  }
+  std::ranges::sort(classes, natural_less);
+  return classes;
+}
+
+// Of folder/within and all below, relative to `folder`.
+std::vector<std::string> pictures_under(const fs::path& folder, const std::string& within) {
+  std::vector<std::string> paths;
+  const auto options = fs::directory_options::follow_directory_symlink;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder / within, options)) {
+    if (!entry.is_directory() && is_picture(entry.path())) {
+      paths.push_back(entry.path().lexically_relative(folder).lexically_normal().string());
+    }
+  }
+  std::ranges::sort(paths, natural_less);
+  return paths;
+}
+
 }  // namespace
 
 bool natural_less(const std::string& a, const std::string& b) {
@@ -59,7 +82,7 @@ bool natural_less(const std::string& a, const std::string& b) {
   return a < b;
 }
 
-Dataset Dataset::open(const fs::path& folder) {
+Dataset Dataset::open(const fs::path& folder, Labels labels) {
   std::error_code code;
   if (!fs::is_directory(folder, code)) {
     throw DataError("E201", fmt::format("the data folder '{}' {}", folder.string(),
@@ -68,36 +91,28 @@ Dataset Dataset::open(const fs::path& folder) {
   }
   Dataset set;
   set.folder_ = folder;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (entry.is_directory() && !name.starts_with('.')) set.classes_.push_back(name);
-  }
-  std::ranges::sort(set.classes_, natural_less);
+  set.classes_ = class_folders(folder);
   for (size_t label = 0; label < set.classes_.size(); ++label) {
-    std::vector<std::string> paths;
-    const auto options = fs::directory_options::follow_directory_symlink;
-    for (const fs::directory_entry& entry :
-         fs::recursive_directory_iterator(folder / set.classes_[label], options)) {
-      if (!entry.is_directory() && is_picture(entry.path())) {
-        paths.push_back(entry.path().lexically_relative(folder).string());
-      }
-    }
+    std::vector<std::string> paths = pictures_under(folder, set.classes_[label]);
     if (paths.empty()) {
       throw DataError("E202", fmt::format("the class folder '{}' has no pictures",
                                           (folder / set.classes_[label]).string()),
                       kLayout);
     }
-    std::ranges::sort(paths, natural_less);
     for (std::string& path : paths) {
       set.files_.push_back({std::move(path), static_cast<int64_t>(label)});
     }
   }
+  if (set.classes_.empty() && labels == Labels::optional) {
+    set.classes_.push_back(fs::absolute(folder / ".").lexically_normal().parent_path().filename().string());
+    for (std::string& path : pictures_under(folder, ".")) set.files_.push_back({std::move(path), 0});
+  }
   if (set.files_.empty()) {
-    throw DataError("E202", fmt::format("the data folder '{}' has no class folders with pictures",
-                                        folder.string()),
+    throw DataError("E202", fmt::format("the data folder '{}' has no {}", folder.string(),
+                                        labels == Labels::needed ? "class folders with pictures" : "pictures"),
                     kLayout);
   }
-  if (set.classes_.size() == 1) {
+  if (set.classes_.size() == 1 && labels == Labels::needed) {
     throw DataError("E203", fmt::format("the data folder '{}' has only one class, '{}': there is "
                                         "nothing to tell apart",
                                         folder.string(), set.classes_.front()),

@@ -14,7 +14,10 @@ namespace lockstep::runner {
 /// one class, E204 the two sets' classes differ, E205 a file cannot be read.
 class Dataset {
  public:
-  static Dataset open(const std::filesystem::path& folder);
+  /// Labels `optional`: one class is enough, and so is a folder of pictures without class folders, which
+  /// is one class named after the folder.
+  enum class Labels { needed, optional };
+  static Dataset open(const std::filesystem::path& folder, Labels labels);
 
   int64_t size() const { return static_cast<int64_t>(files_.size()); }
   const std::vector<std::string>& classes() const { return classes_; }

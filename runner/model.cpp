@@ -13,11 +13,11 @@ namespace {
 constexpr int64_t kEvaluationRows = 64;
 constexpr int kSlots = 3;
 
-// The batches of an evaluation: the set cut into equal pieces, dealt to the ranks in turn.
-class EvaluationBatches final : public jobs::BatchSource {
+// One set cut into equal pieces, dealt to the ranks in turn.
+class Pieces final : public jobs::BatchSource {
  public:
-  EvaluationBatches(const Dataset& set, const jobs::BatchMaker& maker, const comm::Communicator& world,
-                    int threads, at::Device device)
+  Pieces(const Dataset& set, const jobs::BatchMaker& maker, const comm::Communicator& world,
+         int threads, at::Device device)
       : fields_(maker.fields(kEvaluationRows)),
         device_(device),
         loader_(set, maker, kEvaluationRows,
@@ -53,6 +53,30 @@ class EvaluationBatches final : public jobs::BatchSource {
   jobs::Tensors tensors_;
 };
 
+class Sets final : public jobs::EvaluationSets {
+ public:
+  Sets(const RunPlan& plan, const comm::Communicator& world, int threads, at::Device device)
+      : plan_(plan), world_(world), threads_(threads), device_(device) {}
+
+  std::unique_ptr<jobs::BatchSource> open(jobs::Split split, const jobs::BatchMaker& maker) const override {
+    return std::make_unique<Pieces>(set(split), maker, world_, threads_, device_);
+  }
+  int64_t size(jobs::Split split) const override { return set(split).size(); }
+  int64_t classes() const override {
+    return static_cast<int64_t>(plan_.training_set->classes().size());
+  }
+
+ private:
+  const Dataset& set(jobs::Split split) const {
+    return split == jobs::Split::training ? *plan_.training_set : *plan_.validation_set;
+  }
+
+  const RunPlan& plan_;
+  const comm::Communicator& world_;
+  int threads_;
+  at::Device device_;
+};
+
 }  // namespace
 
 at::Device device_of(const jobs::Placement& placement) {
@@ -61,12 +85,13 @@ at::Device device_of(const jobs::Placement& placement) {
 }
 
 Model::Model(const RunPlan& plan, const jobs::Placement& placement)
-    : job(jobs::make_job(*plan.job, placement)),
+    : job(jobs::make_job(*plan.job, plan.timeline(), placement)),
       arenas(*job, plan.options.update, plan.job->keeps_average(), device_of(placement)) {
   job->bind(arenas.state);
 }
 
-void Model::initialise(const RunPlan& plan) {
+void Model::start(const RunPlan& plan) {
+  if (!plan.options.initial_weights.empty()) return load_weights(plan.options.initial_weights);
   job->initialise(plan.options.seed);
   start_average();
 }
@@ -90,9 +115,8 @@ void Model::start_average() {
 
 jobs::Measures evaluate(const RunPlan& plan, Model& model, comm::Communicator& communicator,
                         int threads, const jobs::EvaluationRequest& request) {
-  EvaluationBatches batches(*plan.validation_set, model.job->evaluation_batches(), communicator,
-                            threads, model.arenas.parameters.device());
-  return model.job->evaluate(batches, communicator, request);
+  const Sets sets(plan, communicator, threads, model.arenas.parameters.device());
+  return model.job->evaluate(sets, communicator, request);
 }
 
 }  // namespace lockstep::runner

@@ -16,8 +16,9 @@ struct Model {
   std::unique_ptr<jobs::Job> job;
   Arenas arenas;
 
-  /// Fresh weights; the average starts as their copy.
-  void initialise(const RunPlan& plan);
+  /// The weights that a run begins with: fresh ones, or those of init.weights; the average starts as
+  /// their copy. Throws DataError.
+  void start(const RunPlan& plan);
   /// Weights, and running statistics where the file has them, under the job's names; the average
   /// starts as their copy. Throws DataError.
   void load_weights(const std::filesystem::path& file);

@@ -32,7 +32,7 @@ const char* const kContractKeys[] = {
     "optimizer.learning_rate", "optimizer.learning_rate_at", "optimizer.weight_decay",
     "optimizer.weight_decay_end", "optimizer.clip_gradient", "optimizer.clip_scope",
     "schedule.epochs", "schedule.warmup_epochs", "schedule.warmup_learning_rate",
-    "schedule.min_learning_rate", "schedule.per_update", "average.decay", "evaluation.every",
+    "schedule.min_learning_rate", "schedule.per_update", "schedule.cosine", "average.decay", "evaluation.every",
     "evaluation.resize", "evaluation.crop", "checkpoint.every", "checkpoint.memory_every",
     "checkpoint.keep", "log.every", "log.weights_hash", "init.weights", "monitoring.address",
     "monitoring.port"};

@@ -28,13 +28,18 @@ Interval read_interval(Recipe& recipe, const char* key, const char* otherwise) {
                 "a number of steps as 500, or a time as \"30s\", \"10m\", \"2h\"; 0 for the end alone");
 }
 
-void read_optimizer(Recipe& recipe, RunOptions& options) {
-  const std::string name = recipe.text("optimizer.name", "lamb", {"lamb", "adamw", "sgd", "momentum"});
+UpdateRule rule_of(const std::string& name) {
+  if (name == "lamb") return UpdateRule::lamb;
+  if (name == "adamw") return UpdateRule::adamw;
+  if (name == "lars") return UpdateRule::lars;
+  return name == "sgd" ? UpdateRule::sgd : UpdateRule::momentum;
+}
+
+void read_optimizer(Recipe& recipe, const jobs::RunnerDefaults& defaults, RunOptions& options) {
+  const std::string name =
+      recipe.text("optimizer.name", defaults.optimizer, {"lamb", "adamw", "sgd", "momentum", "lars"});
   UpdateOptions& update = options.update;
-  update.rule = name == "lamb"    ? UpdateRule::lamb
-                : name == "adamw" ? UpdateRule::adamw
-                : name == "sgd"   ? UpdateRule::sgd
-                                  : UpdateRule::momentum;
+  update.rule = rule_of(name);
   const bool lamb = update.rule == UpdateRule::lamb;
   const bool moments = lamb || update.rule == UpdateRule::adamw;
   if (moments) {
@@ -45,23 +50,27 @@ void read_optimizer(Recipe& recipe, RunOptions& options) {
   } else {
     update.momentum = recipe.number("optimizer.momentum", 0.9, {0.0, 1.0});
   }
-  const double rate = recipe.number("optimizer.learning_rate", 5e-3, {0.0, 1e3});
-  const int64_t written_for = recipe.integer("optimizer.learning_rate_at", 0, {0, 1e9});
+  const double rate = recipe.number("optimizer.learning_rate", defaults.learning_rate, {0.0, 1e3});
+  const int64_t written_for = recipe.integer("optimizer.learning_rate_at", defaults.learning_rate_at, {0, 1e9});
   options.learning_rate = scaled_learning_rate(rate, written_for, options.batch_size, lamb);
-  options.weight_decay = recipe.number("optimizer.weight_decay", 0.02, {0.0, 10.0});
-  options.weight_decay_end =
-      recipe.number("optimizer.weight_decay_end", options.weight_decay, {0.0, 10.0});
-  update.clip_gradient = recipe.number("optimizer.clip_gradient", 0.0, {0.0, 1e9});
-  update.clip_each =
-      recipe.text("optimizer.clip_scope", "global", {"global", "parameter"}) == "parameter";
+  options.weight_decay = recipe.number("optimizer.weight_decay", defaults.weight_decay, {0.0, 10.0});
+  options.weight_decay_end = recipe.number(
+      "optimizer.weight_decay_end", defaults.weight_decay_end.value_or(options.weight_decay), {0.0, 10.0});
+  update.clip_gradient = recipe.number("optimizer.clip_gradient", defaults.clip_gradient, {0.0, 1e9});
+  update.clip_each = recipe.text("optimizer.clip_scope", defaults.clip_scope, {"global", "parameter"}) ==
+                     "parameter";
 }
 
-void read_schedule(Recipe& recipe, RunOptions& options) {
+void read_schedule(Recipe& recipe, const jobs::RunnerDefaults& defaults, RunOptions& options) {
   options.epochs = recipe.integer("schedule.epochs", 100, {1, 1e6});
-  options.warmup_epochs = recipe.integer("schedule.warmup_epochs", 5, {0, 1e6});
-  options.warmup_learning_rate = recipe.number("schedule.warmup_learning_rate", 1e-6, {0.0, 1e3});
-  options.minimum_learning_rate = recipe.number("schedule.min_learning_rate", 1e-6, {0.0, 1e3});
-  options.schedule_per_update = recipe.flag("schedule.per_update", false);
+  options.warmup_epochs = recipe.integer("schedule.warmup_epochs", defaults.warmup_epochs, {0, 1e6});
+  options.warmup_learning_rate =
+      recipe.number("schedule.warmup_learning_rate", defaults.warmup_learning_rate, {0.0, 1e3});
+  options.minimum_learning_rate =
+      recipe.number("schedule.min_learning_rate", defaults.min_learning_rate, {0.0, 1e3});
+  options.schedule_per_update = recipe.flag("schedule.per_update", defaults.per_update);
+  options.cosine_after_warmup =
+      recipe.text("schedule.cosine", defaults.cosine, {"whole", "after_warmup"}) == "after_warmup";
   if (options.warmup_epochs > options.epochs) {
     recipe.refuse("schedule.warmup_epochs",
                   fmt::format("the warm-up of {} epochs is longer than the run of {}",
@@ -75,6 +84,7 @@ void read_schedule(Recipe& recipe, RunOptions& options) {
 RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
   RunOptions options;
   options.job = recipe.text("job", "rsb", jobs::job_names());
+  const jobs::JobTraits& job = jobs::job_traits(options.job);
   options.seed = static_cast<uint64_t>(recipe.integer("seed", 0, {0, 9e18}));
   options.precision = recipe.text("precision", "fp32", {"fp32", "bf16"}) == "bf16"
                           ? jobs::Precision::bf16
@@ -83,7 +93,7 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
   options.validation_folder = recipe.text("data.val", "");
   options.data_threads = static_cast<int>(recipe.integer("data.threads", 0, {0, 256}));
 
-  options.batch_size = recipe.integer("batch.size", 2048, {1, 1e7});
+  options.batch_size = recipe.integer("batch.size", job.defaults.batch_size, {1, 1e7});
   options.shards = recipe.integer("batch.shards", 0, {0, 65536});
   if (options.shards == 0) options.shards = defaults.shards;
   recipe.resolve("batch.shards", options.shards);
@@ -104,8 +114,8 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
   }
   recipe.resolve("compute.threads", options.compute_threads);
 
-  read_optimizer(recipe, options);
-  read_schedule(recipe, options);
+  read_optimizer(recipe, job.defaults, options);
+  read_schedule(recipe, job.defaults, options);
   options.evaluate_every_epochs = recipe.integer("evaluation.every", 1, {0, 1e6});
   options.checkpoint_every = read_interval(recipe, "checkpoint.every", "10m");
   options.checkpoints_kept = recipe.integer("checkpoint.keep", 2, {1, 1e6});

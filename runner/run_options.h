@@ -33,7 +33,7 @@ struct RunOptions {
   double weight_decay = 0.0, weight_decay_end = 0.0;
   int64_t epochs = 1, warmup_epochs = 0;
   double warmup_learning_rate = 0.0, minimum_learning_rate = 0.0;
-  bool schedule_per_update = false;
+  bool schedule_per_update = false, cosine_after_warmup = false;
 
   int64_t evaluate_every_epochs = 1;  // 0: never
   Interval checkpoint_every;

@@ -12,15 +12,6 @@ void resolve_folder(Recipe& recipe, const char* key, const std::string& folder) 
   recipe.resolve(key, std::filesystem::absolute(folder).lexically_normal().string());
 }
 
-int64_t classes_without_data(Recipe& recipe) {
-  const int64_t classes = recipe.integer("model.classes", 0);
-  if (classes == 0) {
-    throw UsageError("E106", "without data the number of classes is not known",
-                     "add --set model.classes=N");
-  }
-  return classes;
-}
-
 }  // namespace
 
 // All keys are read before the data is touched: a typing mistake is found even where the data is not.
@@ -39,23 +30,24 @@ RunPlan make_plan(Recipe recipe, const PlanInputs& inputs) {
   const RunOptions options = read_all_keys(recipe, inputs.defaults);
   std::optional<Dataset> training_set, validation_set;
   if (inputs.samples == 0) {
-    training_set = Dataset::open(recipe.required_text("data.train"));
+    const bool labels = jobs::job_traits(options.job).needs_labels;
+    training_set = Dataset::open(recipe.required_text("data.train"),
+                                 labels ? Dataset::Labels::needed : Dataset::Labels::optional);
     resolve_folder(recipe, "data.train", options.training_folder);
     if (!options.validation_folder.empty()) {
       resolve_folder(recipe, "data.val", options.validation_folder);
-      validation_set = Dataset::open(options.validation_folder);
+      validation_set = Dataset::open(options.validation_folder, Dataset::Labels::needed);
       training_set->require_classes_of(*validation_set);
     }
   }
   const int64_t samples = training_set ? training_set->size() : inputs.samples;
-  const int64_t data_classes = training_set ? static_cast<int64_t>(training_set->classes().size())
-                                            : classes_without_data(recipe);
+  const int64_t data_classes = training_set ? static_cast<int64_t>(training_set->classes().size()) : 0;
   auto job = jobs::read_job(options.job,
                             {.seed = options.seed,
                              .shard_batch_size = options.batch_size / options.shards,
                              .data_classes = data_classes},
                             recipe);
-  recipe.resolve("model.classes", job->classes());
+  if (job->classes() > 0) recipe.resolve("model.classes", job->classes());
   const Sampler sampler({.seed = options.seed,
                          .samples = samples,
                          .batch_size = options.batch_size,
@@ -81,6 +73,7 @@ RunPlan make_plan(Recipe recipe, const PlanInputs& inputs) {
                             .epochs = options.epochs,
                             .warmup_epochs = options.warmup_epochs,
                             .per_update = options.schedule_per_update,
+                            .cosine_after_warmup = options.cosine_after_warmup,
                             .steps_per_epoch = sampler.steps_per_epoch()},
           .weight_decay = {.start = options.weight_decay,
                            .end = options.weight_decay_end,

@@ -29,6 +29,7 @@ struct RunPlan {
   LearningRateSchedule learning_rate;
   WeightDecaySchedule weight_decay;
 
+  jobs::Timeline timeline() const { return {sampler.steps_per_epoch(), options.epochs}; }
   /// The batch of one shard of one step.
   ShardPlan shard(const jobs::ShardKey& key) const;
 };

@@ -1,5 +1,6 @@
 #include "runner/schedules.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -11,10 +12,13 @@ double LearningRateSchedule::at(int64_t step) const {
   const int64_t warmup_length = warmup_epochs * unit;
   const int64_t length = epochs * unit;
   if (t < warmup_length) {
-    return warmup + static_cast<double>(t) * ((peak - warmup) / static_cast<double>(warmup_length));
+    const int64_t pieces = cosine_after_warmup ? std::max<int64_t>(1, warmup_length - 1) : warmup_length;
+    return warmup + static_cast<double>(t) * ((peak - warmup) / static_cast<double>(pieces));
   }
   if (t >= length) return minimum;
-  const double turn = std::numbers::pi * static_cast<double>(t) / static_cast<double>(length);
+  const int64_t before = cosine_after_warmup ? warmup_length : 0;
+  const double turn =
+      std::numbers::pi * static_cast<double>(t - before) / static_cast<double>(length - before);
   return minimum + 0.5 * (peak - minimum) * (1.0 + std::cos(turn));
 }
 

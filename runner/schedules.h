@@ -7,6 +7,8 @@ namespace lockstep::runner {
 /// The learning rate as timm's CosineLRScheduler gives it (specs: timm scheduler/cosine_lr.py): linear
 /// from `warmup` over `warmup_epochs`, then the cosine over the whole of `epochs`, that is without a
 /// shift: the peak itself is never reached. Stepped once an epoch, or with `per_update` each update.
+/// With `cosine_after_warmup` as the official DINO code has it (utils.py, cosine_scheduler): the
+/// warm-up ends on the peak, and the cosine begins there and takes what is left.
 struct LearningRateSchedule {
   double peak = 0.0;
   double warmup = 0.0;
@@ -14,6 +16,7 @@ struct LearningRateSchedule {
   int64_t epochs = 1;
   int64_t warmup_epochs = 0;
   bool per_update = false;
+  bool cosine_after_warmup = false;
   int64_t steps_per_epoch = 1;
 
   /// For the update that comes after `step` updates.

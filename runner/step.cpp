@@ -78,12 +78,24 @@ void Step::register_hooks() {
   }
 }
 
+// What is frozen costs no backward; its bucket of zeros need not wait for one.
+void Step::choose_trained(int64_t step) {
+  int64_t segment = 0;
+  for (const auto& [name, parameter] : arenas_.state.parameters) {
+    const bool trained = step >= segments_[static_cast<size_t>(segment)].frozen_steps;
+    at::Tensor(parameter).set_requires_grad(trained);
+    if (!trained) sums_.segment_ready(segment);
+    ++segment;
+  }
+}
+
 void Step::add_shard(const ShardBatch& batch, Votes votes) {
   const auto buffer = static_cast<size_t>(sums_.begin_shard());
   // Autograd adds into a gradient that is there already: straight into the arena.
   for (const auto& [name, parameter] : arenas_.state.parameters) {
     parameter.mutable_grad() = gradients_[buffer].at(name);
   }
+  choose_trained(batch.key.step);
   const jobs::Tensors& tail = tails_[buffer];
   const at::Tensor loss = job_.loss(batch.tensors, batch.key, tail);
   {

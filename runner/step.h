@@ -48,6 +48,7 @@ class Step {
 
  private:
   void register_hooks();
+  void choose_trained(int64_t step);
 
   jobs::Job& job_;
   Arenas& arenas_;

@@ -153,11 +153,12 @@ jobs::Measures Training::evaluate_if_due() {
   if (!plan_.validation_set || every == 0) return {};
   if (progress_.step % every != 0 && progress_.step != plan_.steps) return {};
   jobs::Measures measures;
+  const bool both = plan_.job->evaluates_parameters();
   for (const bool use_average : {false, true}) {
-    if (use_average && !plan_.job->keeps_average()) continue;
+    if (use_average ? !plan_.job->keeps_average() : !both) continue;
     for (const auto& [name, value] : evaluate(plan_, model_, world_.communicator(), data_threads_,
                                               {.use_average = use_average})) {
-      measures.emplace_back((use_average ? "average_val_" : "val_") + name, value);
+      measures.emplace_back((use_average && both ? "average_val_" : "val_") + name, value);
     }
   }
   return measures;
@@ -184,9 +185,11 @@ void Training::save() {
   log_.note(fmt::format("saved step {} in {:.2f} s", progress_.step, seconds_between(start, now())));
 }
 
-void Training::report(const StepResult& sums, jobs::Measures measures) {
+void Training::report(const StepResult& sums, jobs::Measures evaluation) {
   if (world_.rank() != 0) return;
   const int64_t done = progress_.step;
+  const bool logged = done % plan_.options.log_every_steps == 0 || done == 1 || done == plan_.steps ||
+                      !evaluation.empty();
   monitoring::StepReport report{.step = done,
                                 .steps = plan_.steps,
                                 .epoch = plan_.sampler.epoch_of(done - 1),
@@ -198,14 +201,22 @@ void Training::report(const StepResult& sums, jobs::Measures measures) {
                                 .step_seconds = step_seconds_,
                                 .data_wait_seconds = data_wait_seconds_,
                                 .weights_hash = {},
-                                .measures = std::move(measures)};
-  const bool logged = done % plan_.options.log_every_steps == 0 || done == 1 ||
-                      done == plan_.steps || !report.measures.empty();
+                                .job = logged ? model_.job->report() : jobs::Measures(),
+                                .evaluation = std::move(evaluation)};
   if (exposer_) exposer_->update(report);
   progress_line_->show(report);
   if (!logged) return;
   if (plan_.options.log_weights_hash) report.weights_hash = model_.arenas.weights_hash();
   metrics_log_->write(report);
+  warn_once(model_.job->concern());
+}
+
+void Training::warn_once(const std::string& concern) {
+  if (concern != concern_ && !concern.empty()) {
+    progress_line_->say(fmt::format("warning: step {}: {}", progress_.step, concern));
+    log_.note("warning: " + concern);
+  }
+  concern_ = concern;
 }
 
 }  // namespace lockstep::runner

@@ -37,7 +37,8 @@ class Training {
   jobs::Measures evaluate_if_due();
   bool checkpoint_due(const StepResult& sums);
   void save();
-  void report(const StepResult& sums, jobs::Measures measures);
+  void report(const StepResult& sums, jobs::Measures evaluation);
+  void warn_once(const std::string& concern);
   Votes votes() const;
 
   const RunPlan& plan_;
@@ -58,7 +59,7 @@ class Training {
   double data_wait_seconds_ = 0.0;
   double step_seconds_ = 0.0;
   double saved_at_seconds_ = 0.0;
-  int64_t saved_at_step_ = -1;
+  std::string concern_;  // the job's, when last asked
 
   monitoring::RankLog log_;
 

@@ -5,14 +5,13 @@
 #include <ATen/ops/adaptive_avg_pool2d.h>
 #include <ATen/ops/batch_norm.h>
 #include <ATen/ops/conv2d.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/max_pool2d.h>
 #include <ATen/ops/relu.h>
 
 #include <cmath>
 
-#include "jobs/random.h"
+#include "jobs/initial_weights.h"
 
 namespace lockstep::jobs {
 namespace {
@@ -98,28 +97,19 @@ at::Tensor ResNet::evaluate(const at::Tensor& images) const {
 }
 
 void initialise_resnet(const ResNetShape& shape, const Tensors& parameters, uint64_t seed) {
-  const at::NoGradGuard no_grad;
   const std::string last_norm = shape.bottleneck ? ".bn3.weight" : ".bn2.weight";
-  uint64_t index = 0;
+  uint64_t stream = 0;
   for (const auto& [name, tensor] : parameters) {
-    Random random(seed, Purpose::initial_weights, 0, index++);
+    Random random(seed, Purpose::initial_weights, 0, stream++);
     if (name.ends_with(last_norm)) {
-      tensor.zero_();
+      fill(tensor, 0.0);
     } else if (tensor.dim() == 1 && name != "fc.bias") {
-      tensor.fill_(name.ends_with(".weight") ? 1.0 : 0.0);
+      fill(tensor, name.ends_with(".weight") ? 1.0 : 0.0);
+    } else if (tensor.dim() == 4) {
+      const auto fan_out = static_cast<double>(tensor.numel() / tensor.size(1));
+      fill_normal(tensor, std::sqrt(2.0 / fan_out), random);
     } else {
-      // Drawn in the order of the shape, whatever the layout in memory.
-      at::Tensor values = at::empty(tensor.sizes(), at::kFloat);
-      float* value = values.mutable_data_ptr<float>();
-      const double deviation =
-          tensor.dim() == 4 ? std::sqrt(2.0 / static_cast<double>(tensor.numel() / tensor.size(1)))
-                            : 0.0;
-      const double bound = 1.0 / std::sqrt(static_cast<double>(classifier_inputs(shape)));
-      for (int64_t i = 0; i < values.numel(); ++i) {
-        value[i] = static_cast<float>(tensor.dim() == 4 ? random.normal(0.0, deviation)
-                                                        : random.uniform(-bound, bound));
-      }
-      tensor.copy_(values);
+      fill_uniform(tensor, 1.0 / std::sqrt(static_cast<double>(classifier_inputs(shape))), random);
     }
   }
 }

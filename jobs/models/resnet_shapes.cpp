@@ -15,7 +15,7 @@ const std::map<std::string, ResNetShape>& known_shapes() {
   return shapes;
 }
 
-void add_unit(std::vector<ShapeEntry>& entries, const std::string& convolution,
+void add_unit(std::vector<NamedShape>& entries, const std::string& convolution,
               const std::string& norm, const std::vector<int64_t>& shape) {
   entries.push_back({convolution + ".weight", shape});
   entries.push_back({norm + ".weight", {shape[0]}});
@@ -40,8 +40,8 @@ int64_t residual_blocks(const ResNetShape& shape) {
   return std::accumulate(shape.depths.begin(), shape.depths.end(), int64_t{0});
 }
 
-std::vector<ShapeEntry> resnet_parameters(const ResNetShape& shape) {
-  std::vector<ShapeEntry> entries;
+std::vector<NamedShape> resnet_parameters(const ResNetShape& shape) {
+  std::vector<NamedShape> entries;
   add_unit(entries, "conv1", "bn1", {64, 3, 7, 7});
   int64_t inputs = 64;
   for (size_t stage = 0; stage < 4; ++stage) {
@@ -68,9 +68,9 @@ std::vector<ShapeEntry> resnet_parameters(const ResNetShape& shape) {
   return entries;
 }
 
-std::vector<ShapeEntry> resnet_buffers(const ResNetShape& shape) {
-  std::vector<ShapeEntry> entries;
-  for (const ShapeEntry& entry : resnet_parameters(shape)) {
+std::vector<NamedShape> resnet_buffers(const ResNetShape& shape) {
+  std::vector<NamedShape> entries;
+  for (const NamedShape& entry : resnet_parameters(shape)) {
     const bool of_norm = entry.shape.size() == 1 && entry.name.ends_with(".weight");
     if (!of_norm) continue;
     const std::string norm = entry.name.substr(0, entry.name.size() - std::string("weight").size());

@@ -53,8 +53,7 @@ Box random_resized_crop(int width, int height, const std::array<double, 2>& scal
   return centred_crop(width, height, ratio);
 }
 
-Image evaluation_crop(const Image& source, int size, double crop_share, Filter filter) {
-  const int target = static_cast<int>(std::floor(size / crop_share));
+Image resized_centre(const Image& source, int target, int size, Filter filter) {
   const int shorter = std::min(source.width, source.height);
   const int longer = std::max(source.width, source.height);
   const int scaled = static_cast<int>(static_cast<double>(static_cast<int64_t>(target) * longer) / shorter);
@@ -64,6 +63,10 @@ Image evaluation_crop(const Image& source, int size, double crop_share, Filter f
                             size);
   return crop(resized, {round_to_even((resized.width - size) / 2.0),
                         round_to_even((resized.height - size) / 2.0), size, size});
+}
+
+Image evaluation_crop(const Image& source, int size, double crop_share, Filter filter) {
+  return resized_centre(source, static_cast<int>(std::floor(size / crop_share)), size, filter);
 }
 
 }  // namespace lockstep::pixels

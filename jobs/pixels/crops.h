@@ -12,8 +12,10 @@ namespace lockstep::pixels {
 Box random_resized_crop(int width, int height, const std::array<double, 2>& scale,
                         const std::array<double, 2>& ratio, jobs::Random& random);
 
-/// The short side to floor(size / crop), then the centre `size` x `size` (timm
-/// transforms_imagenet_eval, mode "center").
+/// The short side to `shorter`, then the centre `size` x `size` (torchvision Resize and CenterCrop).
+Image resized_centre(const Image& source, int shorter, int size, Filter filter);
+
+/// The same with a short side of floor(size / crop) (timm transforms_imagenet_eval, mode "center").
 Image evaluation_crop(const Image& source, int size, double crop, Filter filter);
 
 }  // namespace lockstep::pixels

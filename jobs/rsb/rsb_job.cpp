@@ -4,7 +4,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/binary_cross_entropy_with_logits.h>
 #include <ATen/ops/cross_entropy_loss.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/log_softmax.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include <optional>
 #include <utility>
 
+#include "jobs/models/drop_path.h"
 #include "jobs/models/resnet.h"
 #include "jobs/random.h"
 
@@ -33,7 +33,7 @@ class RsbJob final : public Job {
 
   std::vector<TensorSpec> parameters() const override {
     std::vector<TensorSpec> specs;
-    for (const ShapeEntry& entry : resnet_parameters(shape_)) {
+    for (const NamedShape& entry : resnet_parameters(shape_)) {
       // timm's rule: nothing with one dimension decays, which is every bias and norm.
       specs.push_back({.name = entry.name,
                        .shape = entry.shape,
@@ -45,7 +45,7 @@ class RsbJob final : public Job {
 
   std::vector<TensorSpec> buffers() const override {
     std::vector<TensorSpec> specs;
-    for (const ShapeEntry& entry : resnet_buffers(shape_)) {
+    for (const NamedShape& entry : resnet_buffers(shape_)) {
       specs.push_back({.name = entry.name,
                        .shape = entry.shape,
                        .initial = entry.name.ends_with("running_var") ? 1.0f : 0.0f,
@@ -67,7 +67,6 @@ class RsbJob final : public Job {
   void initialise(uint64_t seed) override { initialise_resnet(shape_, state_.parameters, seed); }
 
   const BatchMaker& training_batches() const override { return *training_; }
-  const BatchMaker& evaluation_batches() const override { return *evaluation_; }
 
   at::Tensor loss(const Tensors& batch, const ShardKey& key, const Tensors& sums) override {
     const at::Tensor& images = batch.at("images");
@@ -91,27 +90,16 @@ class RsbJob final : public Job {
     return step == 1 ? 0.0 : options_.average_decay;
   }
 
-  Measures evaluate(BatchSource& batches, comm::Communicator& communicator,
+  Measures evaluate(const EvaluationSets& sets, comm::Communicator& communicator,
                     const EvaluationRequest& request) override;
 
  private:
-  // timm's DropPath: the rate rises linearly over the blocks; kept branches are divided by the chance
-  // of being kept.
   at::Tensor branch_scales(const ShardKey& key, const at::Tensor& images) const {
-    if (options_.drop_path == 0.0) return {};
-    const int64_t blocks = model_->residual_blocks();
-    at::Tensor scales = at::empty({blocks, images.size(0)}, at::kFloat);
-    float* scale = scales.mutable_data_ptr<float>();
-    Random random(seed_, Purpose::drop_path, static_cast<uint64_t>(key.step),
-                  static_cast<uint64_t>(key.shard));
-    for (int64_t block = 0; block < blocks; ++block) {
-      const double keep =
-          1.0 - options_.drop_path * static_cast<double>(block) / static_cast<double>(blocks - 1);
-      for (int64_t i = 0; i < images.size(0); ++i) {
-        *scale++ = random.chance(keep) ? static_cast<float>(1.0 / keep) : 0.0f;
-      }
-    }
-    return scales.to(device_);
+    const at::Tensor scales = draw_branch_scales(
+        options_.drop_path, model_->residual_blocks(), 1, images.size(0),
+        Random(seed_, Purpose::drop_path, static_cast<uint64_t>(key.step),
+               static_cast<uint64_t>(key.shard)));
+    return scales.defined() ? scales.to(device_) : scales;
   }
 
   RsbOptions options_;
@@ -126,14 +114,15 @@ class RsbJob final : public Job {
   std::optional<ResNet> average_;
 };
 
-Measures RsbJob::evaluate(BatchSource& batches, comm::Communicator& communicator,
+Measures RsbJob::evaluate(const EvaluationSets& sets, comm::Communicator& communicator,
                           const EvaluationRequest& request) {
   const at::NoGradGuard no_grad;
   const ResNet& model = request.use_average ? average_.value() : model_.value();
   const int64_t five = std::min<int64_t>(5, options_.classes);
   double top1 = 0.0, top5 = 0.0, loss = 0.0, samples = 0.0;
   int64_t rows = 0;
-  while (const Tensors* batch = batches.next(&rows)) {
+  const std::unique_ptr<BatchSource> batches = sets.open(Split::validation, *evaluation_);
+  while (const Tensors* batch = batches->next(&rows)) {
     const at::Tensor logits = model.evaluate(batch->at("images").narrow(0, 0, rows));
     const at::Tensor labels = batch->at("labels").narrow(0, 0, rows);
     const at::Tensor best = std::get<1>(logits.topk(five, 1));

@@ -12,12 +12,6 @@
 namespace lockstep::jobs {
 namespace {
 
-std::vector<JobRecipe::Shape> shapes(std::vector<ShapeEntry> entries) {
-  std::vector<JobRecipe::Shape> all;
-  for (ShapeEntry& entry : entries) all.push_back({std::move(entry.name), std::move(entry.shape)});
-  return all;
-}
-
 std::array<double, 2> pair(Settings& settings, std::string_view key, std::array<double, 2> otherwise,
                            Range range) {
   const std::vector<double> values =
@@ -34,6 +28,10 @@ RsbOptions read_model_and_loss(const JobInputs& inputs, Settings& settings) {
   options.model = settings.text("model.name", "resnet50", resnet_names());
   options.classes = settings.integer("model.classes", 0, {0, 1e6});
   if (options.classes == 0) options.classes = inputs.data_classes;
+  if (options.classes == 0) {
+    settings.refuse("model.classes", "without data the number of classes is not known",
+                    "add --set model.classes=N");
+  }
   if (options.classes < inputs.data_classes) {
     settings.refuse("model.classes",
                     fmt::format("the data has {} classes, the model {}", inputs.data_classes,
@@ -95,20 +93,22 @@ RsbBatchOptions read_augmentation(const JobInputs& inputs, int64_t classes, Sett
 RsbRecipe::RsbRecipe(RsbOptions options, RsbBatchOptions batches, int64_t repeats)
     : options_(std::move(options)), batches_(std::move(batches)), repeats_(repeats) {}
 
-std::vector<JobRecipe::Shape> RsbRecipe::parameters() const {
-  return shapes(resnet_parameters(resnet_shape(options_.model, options_.classes)));
+std::vector<NamedShape> RsbRecipe::parameters() const {
+  return resnet_parameters(resnet_shape(options_.model, options_.classes));
 }
 
-std::vector<JobRecipe::Shape> RsbRecipe::buffers() const {
-  return shapes(resnet_buffers(resnet_shape(options_.model, options_.classes)));
+std::vector<NamedShape> RsbRecipe::buffers() const {
+  return resnet_buffers(resnet_shape(options_.model, options_.classes));
 }
 
 Architecture RsbRecipe::architecture() const {
   return {.name = options_.model,
+          .prefix = {},
           .classes = options_.classes,
           .evaluation_size = batches_.evaluation_size,
           .evaluation_crop = batches_.evaluation_crop,
-          .interpolation = batches_.interpolation};
+          .interpolation = batches_.interpolation,
+          .formats = {"timm", "torchvision", "safetensors"}};
 }
 
 std::unique_ptr<BatchMaker> RsbRecipe::training_batches() const {
@@ -117,6 +117,21 @@ std::unique_ptr<BatchMaker> RsbRecipe::training_batches() const {
 
 std::unique_ptr<BatchMaker> RsbRecipe::evaluation_batches() const {
   return make_rsb_evaluation_batches(batches_);
+}
+
+// timm's train.py with the procedure of "ResNet strikes back" where that has one value.
+JobTraits rsb_traits() {
+  return {.name = "rsb",
+          .needs_labels = true,
+          .defaults = {.batch_size = 2048,
+                       .optimizer = "lamb",
+                       .learning_rate = 5e-3,
+                       .weight_decay = 0.02,
+                       .weight_decay_end = {},
+                       .warmup_epochs = 5,
+                       .warmup_learning_rate = 1e-6,
+                       .min_learning_rate = 1e-6,
+                       .cosine = "whole"}};
 }
 
 std::unique_ptr<JobRecipe> read_rsb(const JobInputs& inputs, Settings& settings) {

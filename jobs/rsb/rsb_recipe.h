@@ -13,14 +13,16 @@ class RsbRecipe final : public JobRecipe {
   RsbRecipe(RsbOptions options, RsbBatchOptions batches, int64_t repeats);
 
   std::string job() const override { return "rsb"; }
-  std::vector<Shape> parameters() const override;
-  std::vector<Shape> buffers() const override;
+  std::vector<NamedShape> parameters() const override;
+  std::vector<NamedShape> buffers() const override;
   Architecture architecture() const override;
   int64_t classes() const override { return options_.classes; }
   int64_t repeats() const override { return repeats_; }
   bool keeps_average() const override { return options_.average_decay > 0.0; }
+  bool evaluates_parameters() const override { return true; }
   std::unique_ptr<BatchMaker> training_batches() const override;
   std::unique_ptr<BatchMaker> evaluation_batches() const override;
+  std::vector<Schedule> schedules(const Timeline&) const override { return {}; }
 
   const RsbOptions& options() const { return options_; }
   const RsbBatchOptions& batches() const { return batches_; }
@@ -31,6 +33,7 @@ class RsbRecipe final : public JobRecipe {
   int64_t repeats_;
 };
 
+JobTraits rsb_traits();
 std::unique_ptr<JobRecipe> read_rsb(const JobInputs& inputs, Settings& settings);
 
 }  // namespace lockstep::jobs

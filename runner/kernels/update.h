@@ -9,8 +9,9 @@ namespace lockstep::runner {
 /// The rule that turns gradients into a step. `lamb`: timm's Lamb (You et al. 2019), gradients clipped
 /// to a global norm of 1 and no trust ratio where weights do not decay. `adamw`: torch.optim.AdamW.
 /// `sgd`: momentum with Nesterov as timm's "sgd"; `momentum`: without; both add the decay to the
-/// gradient.
-enum class UpdateRule { lamb, adamw, sgd, momentum };
+/// gradient. `lars`: that of the official DINO code (utils.py, LARS): momentum over gradients that are
+/// scaled to the weights where these decay, with neither decay nor scaling elsewhere.
+enum class UpdateRule { lamb, adamw, sgd, momentum, lars };
 
 struct UpdateOptions {
   UpdateRule rule = UpdateRule::lamb;
@@ -27,6 +28,7 @@ struct UpdateSegment {
   int64_t offset = 0;
   int64_t size = 0;
   bool decays = true;
+  int64_t frozen_steps = 0;  // so many updates at first leave it out; the average follows all the same
 };
 
 /// The numbers of one update.

@@ -65,8 +65,57 @@ LOCKSTEP_CLONES void sgd(const UpdateScalars& s, bool nesterov, int64_t size, fl
   }
 }
 
+LOCKSTEP_CLONES void add_decay(const UpdateScalars& s, int64_t size, const float* p, float* g) {
+  for (int64_t i = 0; i < size; ++i) g[i] = g[i] * s.gradient_factor + s.decay * p[i];
+}
+
+LOCKSTEP_CLONES void add_momentum(const UpdateScalars& s, float scale, int64_t size, float* p,
+                                  const float* direction, float* m) {
+  const float kept = s.first ? 0.0f : s.momentum;
+  for (int64_t i = 0; i < size; ++i) {
+    m[i] = kept * m[i] + scale * direction[i];
+    p[i] -= s.learning_rate * m[i];
+  }
+}
+
 LOCKSTEP_CLONES void follow(float weight, int64_t size, float* average, const float* p) {
   for (int64_t i = 0; i < size; ++i) average[i] += weight * (p[i] - average[i]);
+}
+
+// Scales a direction to `share` of the norm of its weights; 1 where either is nothing.
+double trust_ratio(double share, int64_t size, const float* p, const float* direction) {
+  const double weight_norm = std::sqrt(squared_norm(p, size));
+  const double direction_norm = std::sqrt(squared_norm(direction, size));
+  return weight_norm > 0.0 && direction_norm > 0.0 ? share * weight_norm / direction_norm : 1.0;
+}
+
+void optimise(UpdateRule rule, const UpdateSegment& segment, const UpdateScalars& s,
+              const UpdateMemory& memory) {
+  const int64_t size = segment.size;
+  float* p = memory.parameters + segment.offset;
+  float* g = memory.gradients + segment.offset;
+  float* m = memory.moment1 + segment.offset;
+  float* v = memory.moment2 == nullptr ? nullptr : memory.moment2 + segment.offset;
+  switch (rule) {
+    case UpdateRule::lamb: {
+      lamb_direction(s, size, p, g, m, v);
+      const double trust = s.decay != 0.0f ? trust_ratio(1.0, size, p, g) : 1.0;
+      move_along(static_cast<float>(s.learning_rate * trust), size, p, g);
+      break;
+    }
+    case UpdateRule::adamw:
+      adamw(s, size, p, g, m, v);
+      break;
+    case UpdateRule::sgd:
+    case UpdateRule::momentum:
+      sgd(s, rule == UpdateRule::sgd, size, p, g, m);
+      break;
+    case UpdateRule::lars:
+      add_decay(s, size, p, g);
+      add_momentum(s, segment.decays ? static_cast<float>(trust_ratio(kLarsTrust, size, p, g)) : 1.0f,
+                   size, p, g, m);
+      break;
+  }
 }
 
 }  // namespace
@@ -87,39 +136,16 @@ void update(std::span<const UpdateSegment> segments, const UpdateOptions& option
   const double all =
       std::accumulate(gradient_squared_norms.begin(), gradient_squared_norms.end(), 0.0);
   for (size_t k = 0; k < segments.size(); ++k) {
-    const auto [offset, size, decays] = segments[k];
-    const UpdateScalars s =
-        update_scalars(options, step, decays, gradient_squared_norms[k], all);
-    float* p = memory.parameters + offset;
-    float* g = memory.gradients + offset;
-    float* m = memory.moment1 + offset;
-    float* v = memory.moment2 == nullptr ? nullptr : memory.moment2 + offset;
-    switch (options.rule) {
-      case UpdateRule::lamb: {
-        lamb_direction(s, size, p, g, m, v);
-        double trust = 1.0;
-        if (s.decay != 0.0f) {
-          const double weight_norm = std::sqrt(squared_norm(p, size));
-          const double direction_norm = std::sqrt(squared_norm(g, size));
-          if (weight_norm > 0.0 && direction_norm > 0.0) trust = weight_norm / direction_norm;
-        }
-        move_along(static_cast<float>(step.learning_rate * trust), size, p, g);
-        break;
-      }
-      case UpdateRule::adamw:
-        adamw(s, size, p, g, m, v);
-        break;
-      case UpdateRule::sgd:
-      case UpdateRule::momentum:
-        sgd(s, options.rule == UpdateRule::sgd, size, p, g, m);
-        break;
-    }
-    if (memory.average != nullptr) {
-      if (s.average_weight == 1.0f) {
-        std::memcpy(memory.average + offset, p, static_cast<size_t>(size) * sizeof(float));
-      } else {
-        follow(s.average_weight, size, memory.average + offset, p);
-      }
+    const UpdateSegment& segment = segments[k];
+    const UpdateScalars s = update_scalars(options, step, segment, gradient_squared_norms[k], all);
+    if (!s.frozen) optimise(options.rule, segment, s, memory);
+    if (memory.average == nullptr) continue;
+    float* average = memory.average + segment.offset;
+    const float* p = memory.parameters + segment.offset;
+    if (s.average_weight == 1.0f) {
+      std::memcpy(average, p, static_cast<size_t>(segment.size) * sizeof(float));
+    } else {
+      follow(s.average_weight, segment.size, average, p);
     }
   }
 }

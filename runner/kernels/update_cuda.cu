@@ -16,6 +16,7 @@ constexpr int kThreads = 512;
 
 struct DeviceSegment {
   int64_t offset, size;
+  bool decays;
   UpdateScalars scalars;
 };
 
@@ -68,6 +69,14 @@ __global__ void norms_kernel(const DeviceSegment* segments, const float* values,
   if (threadIdx.x == 0) norms[blockIdx.x] = norm;
 }
 
+// Scales a direction to `share` of the norm of its weights; 1 where either is nothing.
+__device__ double trust_ratio(double share, int64_t size, const float* p, const float* direction) {
+  __syncthreads();
+  const double weight_norm = sqrt(squared_norm(p, size));
+  const double direction_norm = sqrt(squared_norm(direction, size));
+  return weight_norm > 0.0 && direction_norm > 0.0 ? share * weight_norm / direction_norm : 1.0;
+}
+
 __device__ void lamb(const UpdateScalars& s, int64_t size, float* p, float* g, float* m, float* v) {
   for (int64_t i = threadIdx.x; i < size; i += kThreads) {
     const float gradient = g[i] * s.gradient_factor;
@@ -75,13 +84,7 @@ __device__ void lamb(const UpdateScalars& s, int64_t size, float* p, float* g, f
     v[i] = s.beta2 * v[i] + s.rest2 * gradient * gradient;
     g[i] = m[i] * s.correction1 / (sqrtf(v[i]) * s.correction2_root + s.epsilon) + s.decay * p[i];
   }
-  double trust = 1.0;
-  if (s.decay != 0.0f) {
-    __syncthreads();
-    const double weight = sqrt(squared_norm(p, size));
-    const double direction = sqrt(squared_norm(g, size));
-    if (weight > 0.0 && direction > 0.0) trust = weight / direction;
-  }
+  const double trust = s.decay != 0.0f ? trust_ratio(1.0, size, p, g) : 1.0;
   const float rate = static_cast<float>(s.learning_rate * trust);
   for (int64_t i = threadIdx.x; i < size; i += kThreads) p[i] -= rate * g[i];
 }
@@ -105,8 +108,16 @@ __device__ void sgd(const UpdateScalars& s, bool nesterov, int64_t size, float* 
   }
 }
 
-__global__ void update_kernel(const DeviceSegment* segments, UpdateRule rule, UpdateMemory memory) {
-  const DeviceSegment& segment = segments[blockIdx.x];
+__device__ void lars(const UpdateScalars& s, bool adapts, int64_t size, float* p, float* g, float* m) {
+  for (int64_t i = threadIdx.x; i < size; i += kThreads) g[i] = g[i] * s.gradient_factor + s.decay * p[i];
+  const float scale = adapts ? static_cast<float>(trust_ratio(kLarsTrust, size, p, g)) : 1.0f;
+  for (int64_t i = threadIdx.x; i < size; i += kThreads) {
+    m[i] = (s.first ? 0.0f : s.momentum * m[i]) + scale * g[i];
+    p[i] -= s.learning_rate * m[i];
+  }
+}
+
+__device__ void optimise(const DeviceSegment& segment, UpdateRule rule, const UpdateMemory& memory) {
   const UpdateScalars& s = segment.scalars;
   float* p = memory.parameters + segment.offset;
   float* g = memory.gradients + segment.offset;
@@ -117,11 +128,19 @@ __global__ void update_kernel(const DeviceSegment* segments, UpdateRule rule, Up
     case UpdateRule::adamw: adamw(s, segment.size, p, g, m, v); break;
     case UpdateRule::sgd:
     case UpdateRule::momentum: sgd(s, rule == UpdateRule::sgd, segment.size, p, g, m); break;
+    case UpdateRule::lars: lars(s, segment.decays, segment.size, p, g, m); break;
   }
+}
+
+__global__ void update_kernel(const DeviceSegment* segments, UpdateRule rule, UpdateMemory memory) {
+  const DeviceSegment& segment = segments[blockIdx.x];
+  const float weight = segment.scalars.average_weight;
+  if (!segment.scalars.frozen) optimise(segment, rule, memory);
   if (memory.average == nullptr) return;
+  const float* p = memory.parameters + segment.offset;
   float* average = memory.average + segment.offset;
   for (int64_t i = threadIdx.x; i < segment.size; i += kThreads) {
-    average[i] = s.average_weight == 1.0f ? p[i] : average[i] + s.average_weight * (p[i] - average[i]);
+    average[i] = weight == 1.0f ? p[i] : average[i] + weight * (p[i] - average[i]);
   }
 }
 
@@ -134,7 +153,7 @@ void copy_to_device(const std::vector<DeviceSegment>& segments, DeviceArray<Devi
 std::vector<double> cuda_squared_norms(std::span<const UpdateSegment> segments, const float* values,
                                        double scale) {
   std::vector<DeviceSegment> host;
-  for (const UpdateSegment& segment : segments) host.push_back({segment.offset, segment.size, {}});
+  for (const UpdateSegment& segment : segments) host.push_back({segment.offset, segment.size, segment.decays, {}});
   DeviceArray<DeviceSegment> device(host.size());
   DeviceArray<double> device_norms(host.size());
   copy_to_device(host, device);
@@ -154,8 +173,8 @@ void cuda_update(std::span<const UpdateSegment> segments, const UpdateOptions& o
       std::accumulate(gradient_squared_norms.begin(), gradient_squared_norms.end(), 0.0);
   std::vector<DeviceSegment> host;
   for (size_t k = 0; k < segments.size(); ++k) {
-    host.push_back({segments[k].offset, segments[k].size,
-                    update_scalars(options, step, segments[k].decays, gradient_squared_norms[k], all)});
+    host.push_back({segments[k].offset, segments[k].size, segments[k].decays,
+                    update_scalars(options, step, segments[k], gradient_squared_norms[k], all)});
   }
   DeviceArray<DeviceSegment> device(host.size());
   copy_to_device(host, device);

@@ -20,8 +20,12 @@ struct UpdateScalars {
   float correction1;       // 1 / (1 - beta1^step)
   float correction2_root;  // 1 / sqrt(1 - beta2^step)
   float average_weight;    // of the parameters in the average; 1 copies
-  bool first;              // the first update of all
+  bool first;              // the first update of the segment
+  bool frozen;             // this update leaves the segment out
 };
+
+/// The share of their weights' norm that LARS moves weights by at a learning rate of 1.
+constexpr double kLarsTrust = 0.001;
 
 /// What the gradients of a segment are multiplied by so that no norm exceeds its limit.
 inline double clipping(const UpdateOptions& options, double segment_squared_norm,
@@ -36,14 +40,16 @@ inline double clipping(const UpdateOptions& options, double segment_squared_norm
   return factor;
 }
 
-inline UpdateScalars update_scalars(const UpdateOptions& options, const UpdateStep& step, bool decays,
-                                    double segment_squared_norm, double squared_norm_all) {
-  const double t = static_cast<double>(step.step);
+inline UpdateScalars update_scalars(const UpdateOptions& options, const UpdateStep& step,
+                                    const UpdateSegment& segment, double segment_squared_norm,
+                                    double squared_norm_all) {
+  const int64_t updates = step.step - segment.frozen_steps;  // of this segment
+  const double t = static_cast<double>(std::max<int64_t>(1, updates));
   const double clip = clipping(options, segment_squared_norm, squared_norm_all);
   return {
       .gradient_factor = static_cast<float>(step.gradient_scale * clip),
       .learning_rate = static_cast<float>(step.learning_rate),
-      .decay = decays ? static_cast<float>(step.weight_decay) : 0.0f,
+      .decay = segment.decays ? static_cast<float>(step.weight_decay) : 0.0f,
       .beta1 = static_cast<float>(options.beta1),
       .beta2 = static_cast<float>(options.beta2),
       .epsilon = static_cast<float>(options.epsilon),
@@ -53,7 +59,8 @@ inline UpdateScalars update_scalars(const UpdateOptions& options, const UpdateSt
       .correction1 = static_cast<float>(1.0 / (1.0 - std::pow(options.beta1, t))),
       .correction2_root = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(options.beta2, t))),
       .average_weight = static_cast<float>(1.0 - step.average_decay),
-      .first = step.step == 1,
+      .first = updates == 1,
+      .frozen = updates <= 0,
   };
 }
 

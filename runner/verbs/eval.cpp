@@ -7,6 +7,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "comm/gather_rows.h"
 #include "runner/checkpoint.h"
 #include "runner/launch.h"
 #include "runner/model.h"
@@ -21,7 +22,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void load(const EvalOptions& options, Model& model, World& world) {
+void load(const EvalOptions& options, const RunPlan& plan, Model& model, World& world) {
+  if (options.initial) return model.start(plan);
   if (!options.weights.empty()) return model.load_weights(options.weights);
   fs::path checkpoint = options.source;
   if (world.rank() == 0) {
@@ -35,28 +37,6 @@ void load(const EvalOptions& options, Model& model, World& world) {
     }
   }
   read_arenas(model.arenas, checkpoint, world.communicator());
-}
-
-// The rows of all ranks, of unequal number, on rank 0.
-at::Tensor gather_rows(const at::Tensor& mine, comm::Communicator& communicator) {
-  const auto ranks = static_cast<size_t>(communicator.size());
-  const int64_t rows = mine.size(0);
-  std::vector<int64_t> counts(ranks);
-  communicator.gather(std::as_bytes(std::span(&rows, 1)), std::as_writable_bytes(std::span(counts)));
-  const int64_t most = *std::ranges::max_element(counts);
-  std::vector<int64_t> shape = mine.sizes().vec();
-  shape[0] = most;
-  const at::Tensor padded = at::zeros(shape, mine.options());
-  padded.narrow(0, 0, rows).copy_(mine);
-  shape[0] = most * communicator.size();
-  const at::Tensor all = at::zeros(shape, mine.options());
-  communicator.gather({static_cast<const std::byte*>(padded.const_data_ptr()), padded.nbytes()},
-                      {static_cast<std::byte*>(all.mutable_data_ptr()), all.nbytes()});
-  std::vector<at::Tensor> parts;
-  for (size_t rank = 0; rank < ranks; ++rank) {
-    parts.push_back(all.narrow(0, static_cast<int64_t>(rank) * most, counts[rank]));
-  }
-  return at::cat(parts);
 }
 
 // A rank whose turn never came learns from rank 0, which has the first batch, what the outputs are.
@@ -84,7 +64,7 @@ void write_outputs(const std::string& file, const std::vector<jobs::Tensors>& ba
   for (const auto& [name, nothing] : empty_outputs(batches, communicator)) {
     std::vector<at::Tensor> parts{nothing};
     for (const jobs::Tensors& batch : batches) parts.push_back(batch.at(name));
-    arrays.add(name, gather_rows(at::cat(parts), communicator));
+    arrays.add(name, comm::gather_rows(at::cat(parts), communicator));
   }
   if (communicator.rank() == 0) write_safetensors(file, arrays.arrays());
 }
@@ -99,8 +79,9 @@ ExitCode eval(World& world, const EvalOptions& options) {
     throw UsageError("E106", "'data.val' is missing: there is nothing to evaluate on",
                      "add --set data.val=FOLDER");
   }
-  if (!trained && options.weights.empty()) {
-    throw UsageError("E106", "a recipe alone has no weights to evaluate", "add --weights FILE.safetensors");
+  if (!trained && options.weights.empty() && !options.initial) {
+    throw UsageError("E106", "a recipe alone has no weights to evaluate",
+                     "add --weights FILE.safetensors, or --initial for those that a run starts from");
   }
   if (options.average && !plan.job->keeps_average()) {
     throw UsageError("E105", "this run keeps no average", "leave --average out; average.decay asks for one");
@@ -108,11 +89,11 @@ ExitCode eval(World& world, const EvalOptions& options) {
   const Device device = choose_device(plan.options, world);
   world.start();
   Model model(plan, device.placement);
-  load(options, model, world);
+  load(options, plan, model, world);
   std::vector<jobs::Tensors> outputs;
   const jobs::Measures measures =
       evaluate(plan, model, world.communicator(), data_threads(plan.options, world),
-               {.use_average = options.average,
+               {.use_average = options.average || !plan.job->evaluates_parameters(),
                 .outputs = options.outputs.empty() ? nullptr : &outputs});
   if (!options.outputs.empty()) write_outputs(options.outputs, outputs, world.communicator());
   if (world.rank() == 0) {

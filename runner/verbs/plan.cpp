@@ -22,7 +22,7 @@ struct Options {
   std::vector<std::string> overrides;
 };
 
-int64_t elements_of(const std::vector<jobs::JobRecipe::Shape>& shapes) {
+int64_t elements_of(const std::vector<jobs::NamedShape>& shapes) {
   int64_t sum = 0;
   for (const auto& shape : shapes) {
     int64_t elements = 1;
@@ -65,16 +65,21 @@ nlohmann::ordered_json describe(const RunPlan& plan) {
     rates.push_back(plan.learning_rate.at(step));
     decays.push_back(plan.weight_decay.at(step));
   }
+  nlohmann::ordered_json schedules{{"unit", plan.options.schedule_per_update ? "update" : "epoch"},
+                                   {"learning_rate", rates},
+                                   {"weight_decay", decays}};
+  for (const jobs::Schedule& schedule : plan.job->schedules(plan.timeline())) {
+    for (int64_t step = 0; step < plan.steps; step += stride) {
+      schedules[schedule.name].push_back(schedule.at(step));
+    }
+  }
   return {{"recipe", plan.recipe.resolved_json()},
           {"steps_per_epoch", plan.sampler.steps_per_epoch()},
           {"steps", plan.steps},
           {"shard_batch_size", plan.sampler.shard_batch_size()},
           {"parameters", elements_of(plan.job->parameters())},
           {"bytes", bytes_of(plan)},
-          {"schedules",
-           {{"unit", plan.options.schedule_per_update ? "update" : "epoch"},
-            {"learning_rate", rates},
-            {"weight_decay", decays}}}};
+          {"schedules", schedules}};
 }
 
 std::string megabytes(int64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }

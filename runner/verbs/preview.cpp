@@ -30,7 +30,7 @@ struct Options {
 };
 
 constexpr int kColumns = 8;
-constexpr int64_t kMostPictures = 64;
+constexpr int kMostPictures = 64;
 constexpr int kGap = 2;
 
 // --- One operation on one picture
@@ -118,17 +118,56 @@ uint8_t level(float value, size_t channel) {
   return static_cast<uint8_t>(std::clamp(std::lround(byte), 0L, 255L));
 }
 
-pixels::Image contact_sheet(const jobs::Field& field, std::span<const std::byte> bytes) {
-  const int count = static_cast<int>(std::min(field.shape[0], kMostPictures));
-  const int height = static_cast<int>(field.shape[2]), width = static_cast<int>(field.shape[3]);
-  const int columns = std::min(kColumns, count), rows = (count + columns - 1) / columns;
-  pixels::Image sheet(columns * (width + kGap) - kGap, rows * (height + kGap) - kGap);
+pixels::Image empty_sheet(int width, int height) {
+  pixels::Image sheet(width - kGap, height - kGap);
   std::ranges::fill(sheet.rgb, uint8_t{255});
-  const auto* values = reinterpret_cast<const float*>(bytes.data());
-  for (int i = 0; i < count; ++i) {
+  return sheet;
+}
+
+// Pictures of one size as the network is given them.
+struct Pictures {
+  int count, height, width;
+  const float* values;
+
+  Pictures(const jobs::Field& field, std::span<const std::byte> bytes)
+      : count(static_cast<int>(field.shape[0])),
+        height(static_cast<int>(field.shape[2])),
+        width(static_cast<int>(field.shape[3])),
+        values(reinterpret_cast<const float*>(bytes.data())) {}
+
+  void draw(int index, int left, int top, pixels::Image& sheet) const {
+    const float* value = values + static_cast<ptrdiff_t>(index) * height * width * 3;
     for (int y = 0; y < height; ++y) {
-      uint8_t* out = sheet.at(i % columns * (width + kGap), i / columns * (height + kGap) + y);
-      for (int k = 0; k < 3 * width; ++k) out[k] = level(*values++, static_cast<size_t>(k % 3));
+      uint8_t* out = sheet.at(left, top + y);
+      for (int k = 0; k < 3 * width; ++k) out[k] = level(*value++, static_cast<size_t>(k % 3));
+    }
+  }
+};
+
+// One picture after the other.
+pixels::Image sheet_of_pictures(const Pictures& pictures) {
+  const int count = std::min(pictures.count, kMostPictures);
+  const int columns = std::min(kColumns, count), rows = (count + columns - 1) / columns;
+  const int width = pictures.width + kGap, height = pictures.height + kGap;
+  pixels::Image sheet = empty_sheet(columns * width, rows * height);
+  for (int i = 0; i < count; ++i) pictures.draw(i, i % columns * width, i / columns * height, sheet);
+  return sheet;
+}
+
+// A row for each picture with all its crops.
+pixels::Image sheet_of_crops(const std::vector<Pictures>& crops) {
+  const int rows = std::min(crops.front().count, kColumns);
+  int width = 0, height = 0;
+  for (const Pictures& crop : crops) {
+    width += crop.width + kGap;
+    height = std::max(height, crop.height + kGap);
+  }
+  pixels::Image sheet = empty_sheet(width, rows * height);
+  for (int i = 0; i < rows; ++i) {
+    int left = 0;
+    for (const Pictures& crop : crops) {
+      crop.draw(i, left, i * height, sheet);
+      left += crop.width + kGap;
     }
   }
   return sheet;
@@ -141,11 +180,14 @@ ExitCode preview_recipe(const World& world, const Options& options) {
   const std::vector<jobs::Field> fields = maker->fields(plan.sampler.shard_batch_size());
   const ShardMemory memory(fields);
   load_shard(*plan.training_set, *maker, plan.shard({.step = options.step, .shard = 0}), memory.arrays());
+  std::vector<Pictures> pictures;
   for (size_t i = 0; i < fields.size(); ++i) {
-    if (fields[i].kind != jobs::Field::Kind::float32 || fields[i].shape.size() != 4) continue;
-    write_file(options.out, {pixels::encode_png(contact_sheet(fields[i], memory.arrays()[i]))});
-    break;
+    if (fields[i].kind == jobs::Field::Kind::float32 && fields[i].shape.size() == 4) {
+      pictures.emplace_back(fields[i], memory.arrays()[i]);
+    }
   }
+  write_file(options.out, {pixels::encode_png(pictures.size() == 1 ? sheet_of_pictures(pictures.front())
+                                                                   : sheet_of_crops(pictures))});
   return ExitCode::done;
 }
 

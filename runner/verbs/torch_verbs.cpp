@@ -40,6 +40,8 @@ void add_eval(CLI::App& app, Chosen& chosen) {
       ->required();
   verb->add_option("--weights", options->weights, "weights of a .safetensors file in place of a checkpoint's")
       ->type_name("FILE");
+  verb->add_flag("--initial", options->initial, "the weights that a run of the recipe starts from")
+      ->excludes("--weights");
   verb->add_flag("--average", options->average, "the average of the weights in place of the weights");
   verb->add_option("--outputs", options->outputs, "also write what the model gave for every picture")
       ->type_name("FILE");

@@ -27,8 +27,16 @@ ExitCode resume(World& world, const ResumeOptions& options);
 struct EvalOptions {
   std::string source, weights, outputs;
   bool average = false;
+  bool initial = false;
   std::vector<std::string> overrides;
 };
 ExitCode eval(World& world, const EvalOptions& options);
+
+struct ExportOptions {
+  std::string source, format, out;
+  bool average = false;
+};
+/// The part of `export` for projects that read PyTorch's own files.
+ExitCode export_pth(World& world, const ExportOptions& options);
 
 }  // namespace lockstep::runner

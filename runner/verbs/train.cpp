@@ -101,11 +101,7 @@ ExitCode train(World& world, const TrainOptions& options) {
   if (world.rank() == 0) create_run(run.root, plan.recipe.resolved_toml());
   world.communicator().barrier();
   Model model(plan, device.placement);
-  if (plan.options.initial_weights.empty()) {
-    model.initialise(plan);
-  } else {
-    model.load_weights(plan.options.initial_weights);
-  }
+  model.start(plan);
   return train_to_the_end(plan, model, world, device, run, {});
 }
 

@@ -16,7 +16,7 @@ TEST(ResNetShapes, HaveThePublishedNumberOfParameters) {
                                                  {"resnet152", 60'192'808}};
   for (const std::string& name : resnet_names()) {
     int64_t sum = 0;
-    for (const ShapeEntry& entry : resnet_parameters(resnet_shape(name, 1000))) {
+    for (const NamedShape& entry : resnet_parameters(resnet_shape(name, 1000))) {
       int64_t elements = 1;
       for (const int64_t length : entry.shape) elements *= length;
       sum += elements;

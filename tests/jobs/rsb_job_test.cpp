@@ -43,8 +43,8 @@ TEST(RsbLoss, SmoothsTowardsEvenTargets) {
 class ResNetTest : public testing::Test {
  protected:
   ResNetTest() {
-    for (const ShapeEntry& entry : resnet_parameters(shape_)) parameters_.add(entry.name, at::zeros(entry.shape));
-    for (const ShapeEntry& entry : resnet_buffers(shape_)) {
+    for (const NamedShape& entry : resnet_parameters(shape_)) parameters_.add(entry.name, at::zeros(entry.shape));
+    for (const NamedShape& entry : resnet_buffers(shape_)) {
       buffers_.add(entry.name, at::zeros(entry.shape));
       statistics_.add(entry.name, at::zeros(entry.shape));
     }

@@ -19,7 +19,7 @@ std::string read(const std::filesystem::path& file) {
 
 TEST(JsonLine, IsJsonWithNineDigits) {
   const auto row = nlohmann::json::parse(json_line(
-      {.step = 3, .epoch = 1, .loss = 1.0 / 3.0, .weights_hash = "00ff", .measures = {{"val_top1", 50.0}}}));
+      {.step = 3, .epoch = 1, .loss = 1.0 / 3.0, .weights_hash = "00ff", .evaluation = {{"val_top1", 50.0}}}));
   EXPECT_EQ(row["step"], 3);
   EXPECT_EQ(row["loss"], 0.333333333);
   EXPECT_EQ(row["weights_hash"], "00ff");

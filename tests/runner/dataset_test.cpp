@@ -31,7 +31,7 @@ TEST(Dataset, NumbersClassesAndPicturesInNaturalOrder) {
   for (const char* file : {"n10/b.JPEG", "n2/x10.jpg", "n2/x9.png", "n2/notes.txt", ".hidden/a.jpg", "readme.jpg"}) {
     touch(folder.path() / file);
   }
-  const Dataset set = Dataset::open(folder.path());
+  const Dataset set = Dataset::open(folder.path(), Dataset::Labels::needed);
   EXPECT_EQ(set.classes(), (std::vector<std::string>{"n2", "n10"}));
   ASSERT_EQ(set.size(), 3);
   EXPECT_EQ(set.path(0), "n2/x9.png");
@@ -47,14 +47,14 @@ TEST(Dataset, GoesThroughSymbolicLinks) {
   touch(folder.path() / "store/pictures/a.jpg");
   touch(folder.path() / "set/plain/b.jpg");
   std::filesystem::create_directory_symlink(folder.path() / "store/pictures", folder.path() / "set/linked");
-  EXPECT_EQ(Dataset::open(folder.path() / "set").size(), 2);
+  EXPECT_EQ(Dataset::open(folder.path() / "set", Dataset::Labels::needed).size(), 2);
 }
 
 TEST(Dataset, NamesAFileThatHasGone) {
   const TemporaryFolder folder;
   touch(folder.path() / "a/1.jpg");
   touch(folder.path() / "b/1.jpg");
-  const Dataset set = Dataset::open(folder.path());
+  const Dataset set = Dataset::open(folder.path(), Dataset::Labels::needed);
   std::filesystem::remove(folder.path() / "b/1.jpg");
   std::vector<std::byte> bytes;
   try {

@@ -44,7 +44,7 @@ class LoaderTest : public testing::Test {
       }
     }
   }
-  Dataset open() const { return Dataset::open(folder_.path()); }
+  Dataset open() const { return Dataset::open(folder_.path(), Dataset::Labels::needed); }
 
   static std::optional<ShardPlan> plan(int64_t k) {
     if (k >= 50) return std::nullopt;

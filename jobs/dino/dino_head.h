@@ -1,0 +1,37 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "jobs/tensors.h"
+
+namespace lockstep::jobs {
+
+/// The projection head (vision_transformer.py, DINOHead): a perceptron of three layers, its output
+/// brought to length 1, then a product without bias whose rows are weight_g times their direction
+/// weight_v. Views of given parameters under the official names after `prefix`.
+class DinoHead {
+ public:
+  DinoHead(const Tensors& parameters, const std::string& prefix, at::ScalarType compute_type);
+
+  /// [rows, dim] to float32 logits [rows, out_dim].
+  at::Tensor logits(const at::Tensor& features) const;
+
+ private:
+  struct Affine {
+    at::Tensor weight, bias;
+  };
+  at::Tensor linear(const at::Tensor& x, const Affine& layer) const;
+
+  at::ScalarType compute_type_;
+  std::vector<Affine> layers_;
+  at::Tensor norms_, directions_;
+};
+
+/// The official initial weights: normal of deviation 0.02, norms 1, and for the directions torch's
+/// default of a product, as these are made after the official code has drawn the others.
+void initialise_dino_head(const Tensors& parameters, const std::string& prefix, uint64_t seed);
+
+}  // namespace lockstep::jobs

@@ -1,0 +1,194 @@
+#include "jobs/dino/dino_job.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+
+#include <optional>
+#include <utility>
+
+#include "jobs/dino/collapse.h"
+#include "jobs/dino/dino_head.h"
+#include "jobs/dino/dino_loss.h"
+#include "jobs/dino/knn.h"
+#include "jobs/models/drop_path.h"
+#include "jobs/models/vit.h"
+
+namespace lockstep::jobs {
+namespace {
+
+// Everything but biases and vectors (utils.py, get_params_groups).
+bool decays(const NamedShape& parameter) {
+  return parameter.shape.size() > 1 && !parameter.name.ends_with(".bias");
+}
+
+struct Network {
+  Vit backbone;
+  DinoHead head;
+};
+
+class DinoJob final : public Job {
+ public:
+  DinoJob(const DinoRecipe& recipe, const Timeline& timeline, const Placement& placement)
+      : recipe_(recipe),
+        options_(recipe.options()),
+        timeline_(timeline),
+        shape_(recipe.backbone()),
+        compute_type_(placement.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat),
+        training_(recipe.training_batches()),
+        evaluation_(recipe.evaluation_batches()),
+        collapse_(options_.out_dim) {}
+
+  std::vector<TensorSpec> parameters() const override {
+    std::vector<TensorSpec> specs;
+    for (const NamedShape& entry : recipe_.parameters()) {
+      specs.push_back({.name = entry.name,
+                       .shape = entry.shape,
+                       .decays = decays(entry),
+                       .frozen_steps = frozen_steps(entry.name),
+                       .channels_last = entry.shape.size() == 4});
+    }
+    return specs;
+  }
+
+  std::vector<TensorSpec> buffers() const override {
+    return {{.name = "center", .shape = {1, options_.out_dim}}};
+  }
+
+  std::vector<TensorSpec> sums() const override {
+    return {{.name = "teacher_logits", .shape = {1, options_.out_dim}},
+            {.name = "teacher_features", .shape = {shape_.dim}},
+            {.name = "teacher_entropy", .shape = {1}},
+            {.name = "cross_entropy", .shape = {1}}};
+  }
+
+  void bind(State state) override {
+    state_ = std::move(state);
+    student_.emplace(network(state_.parameters));
+    teacher_.emplace(network(state_.average));
+  }
+
+  void initialise(uint64_t seed) override {
+    initialise_vit(state_.parameters, "backbone.", seed);
+    initialise_dino_head(state_.parameters, "head.", seed);
+  }
+
+  const BatchMaker& training_batches() const override { return *training_; }
+
+  at::Tensor loss(const Tensors& batch, const ShardKey& key, const Tensors& sums) override {
+    const at::Tensor global = at::cat({batch.at("crops.0"), batch.at("crops.1")});
+    const at::Tensor targets = teach(global, key.step, sums);
+    std::vector<at::Tensor> crops{global};
+    if (recipe_.crops().local_count > 0) crops.push_back(local_crops(batch));
+    const at::Tensor features = student_->backbone.class_tokens(crops, branch_scales(key, batch, global));
+    const at::Tensor loss = dino_loss(student_->head.logits(features), targets);
+    const at::NoGradGuard no_grad;
+    sums.at("cross_entropy").copy_(loss.reshape({1}));
+    return loss;
+  }
+
+  void after_sum(const Tensors& sums, int64_t shards) override {
+    const at::NoGradGuard no_grad;
+    const at::Tensor& center = state_.buffers.at("center");
+    const auto rows = static_cast<double>(2 * shard_pictures_ * shards);
+    center.mul_(kCenterMomentum).add_(sums.at("teacher_logits"), (1.0 - kCenterMomentum) / rows);
+    report_ = at::cat({sums.at("teacher_entropy") / static_cast<double>(shards),
+                       sums.at("cross_entropy") / static_cast<double>(shards),
+                       center.norm().reshape({1}),
+                       (sums.at("teacher_features") / rows).norm().reshape({1})});
+  }
+
+  double average_decay(int64_t step) const override {
+    return teacher_momentum(options_, timeline_, step - 1);
+  }
+
+  Measures report() override {
+    const at::Tensor numbers = report_.cpu().to(at::kDouble);
+    const auto number = [&numbers](int64_t index) { return numbers[index].item<double>(); };
+    const CollapseSigns signs{.teacher_entropy = number(0),
+                              .divergence = number(1) - number(0),
+                              .center_norm = number(2),
+                              .feature_deviation = deviation_of_unit_vectors(number(3))};
+    collapse_.add(signs);
+    return {{"teacher_entropy", signs.teacher_entropy},
+            {"teacher_student_kl", signs.divergence},
+            {"center_norm", signs.center_norm},
+            {"feature_std", signs.feature_deviation}};
+  }
+
+  std::string concern() const override { return collapse_.concern(); }
+
+  // In float32, as the official evaluations.
+  Measures evaluate(const EvaluationSets& sets, comm::Communicator& communicator,
+                    const EvaluationRequest& request) override {
+    const Vit backbone(shape_, request.use_average ? state_.average : state_.parameters, "backbone.",
+                       at::kFloat);
+    return knn_accuracy(backbone, sets, *evaluation_, communicator, request.outputs);
+  }
+
+ private:
+  Network network(const Tensors& parameters) const {
+    return {Vit(shape_, parameters, "backbone.", compute_type_),
+            DinoHead(parameters, "head.", compute_type_)};
+  }
+
+  // The last layer begins after some epochs; its norms never do where they are to stay 1.
+  int64_t frozen_steps(const std::string& name) const {
+    if (name.ends_with("last_layer.weight_g") && options_.norm_last_layer) return kNeverTrained;
+    if (name.find("last_layer") == std::string::npos) return 0;
+    return options_.freeze_epochs * timeline_.steps_per_epoch;
+  }
+
+  // The targets of the global crops; adds what the teacher gave to the sums.
+  at::Tensor teach(const at::Tensor& global, int64_t step, const Tensors& sums) {
+    const at::NoGradGuard no_grad;
+    const at::Tensor features = teacher_->backbone.class_tokens({global});
+    const at::Tensor logits = teacher_->head.logits(features);
+    const at::Tensor targets = dino_targets(logits, state_.buffers.at("center"),
+                                            teacher_temperature(options_, timeline_, step));
+    shard_pictures_ = global.size(0) / 2;
+    sums.at("teacher_logits").copy_(logits.sum(0, /*keepdim=*/true));
+    sums.at("teacher_features").copy_((features / features.norm(2, {1}, /*keepdim=*/true)).sum(0));
+    sums.at("teacher_entropy").copy_(mean_entropy(targets).reshape({1}));
+    return targets;
+  }
+
+  at::Tensor local_crops(const Tensors& batch) const {
+    std::vector<at::Tensor> crops;
+    for (int64_t i = 0; i < recipe_.crops().local_count; ++i) {
+      crops.push_back(batch.at("crops." + std::to_string(2 + i)));
+    }
+    return at::cat(crops);
+  }
+
+  at::Tensor branch_scales(const ShardKey& key, const Tensors& batch, const at::Tensor& global) const {
+    const int64_t pictures = batch.at("crops.0").size(0) * (2 + recipe_.crops().local_count);
+    const at::Tensor scales = draw_branch_scales(
+        options_.drop_path, shape_.depth, 2, pictures,
+        Random(recipe_.crops().seed, Purpose::drop_path, static_cast<uint64_t>(key.step),
+               static_cast<uint64_t>(key.shard)));
+    return scales.defined() ? scales.to(global.device()) : scales;
+  }
+
+  DinoRecipe recipe_;
+  DinoOptions options_;
+  Timeline timeline_;
+  VitShape shape_;
+  at::ScalarType compute_type_;
+  std::unique_ptr<BatchMaker> training_;
+  std::unique_ptr<BatchMaker> evaluation_;
+  State state_;
+  std::optional<Network> student_, teacher_;
+  int64_t shard_pictures_ = 0;
+  at::Tensor report_;  // entropy, cross-entropy, norm of the centre, norm of the mean direction
+  CollapseWatch collapse_;
+};
+
+}  // namespace
+
+std::unique_ptr<Job> make_dino_job(const DinoRecipe& recipe, const Timeline& timeline,
+                                   const Placement& placement) {
+  return std::make_unique<DinoJob>(recipe, timeline, placement);
+}
+
+}  // namespace lockstep::jobs

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+namespace lockstep::jobs {
+
+/// Backbone, head, teacher: the values are those of the recipe's keys.
+struct DinoOptions {
+  std::string model;
+  int64_t patch_size = 16;
+  double drop_path = 0.1;  // of the student's last block; rises linearly from 0
+
+  int64_t out_dim = 65536;  // K, the prototypes
+  int64_t hidden_dim = 2048;
+  int64_t bottleneck_dim = 256;
+  bool norm_last_layer = true;  // the last layer's rows keep the norm 1
+  int64_t freeze_epochs = 1;    // of the last layer
+
+  double teacher_momentum = 0.996;  // rises to 1 by a cosine
+  double teacher_temperature = 0.04;
+  double warmup_teacher_temperature = 0.04;
+  int64_t teacher_warmup_epochs = 0;
+};
+
+/// Values that the official code has no flags for (main_dino.py, DINOLoss).
+constexpr double kStudentTemperature = 0.1;
+constexpr double kCenterMomentum = 0.9;
+
+/// How the pictures of one recipe become crops.
+struct MultiCropOptions {
+  uint64_t seed = 0;
+  int64_t global_size = 224;  // pixels a side; there are two
+  std::array<double, 2> global_scale{0.4, 1.0};
+  int64_t local_size = 96;
+  std::array<double, 2> local_scale{0.05, 0.4};
+  int64_t local_count = 8;
+  int64_t evaluation_resize = 256;  // the short side
+  int64_t evaluation_crop = 224;    // the centre of it
+};
+
+}  // namespace lockstep::jobs

@@ -1,0 +1,175 @@
+#include "jobs/dino/dino_recipe.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <numbers>
+#include <utility>
+
+#include "jobs/dino/multi_crop.h"
+
+namespace lockstep::jobs {
+namespace {
+
+std::array<double, 2> scale(Settings& settings, std::string_view key, std::array<double, 2> otherwise) {
+  const std::vector<double> values = settings.numbers(key, {otherwise[0], otherwise[1]}, {1e-4, 1.0});
+  if (values[0] > values[1]) {
+    settings.refuse(key, fmt::format("'{}' goes from {} down to {}", key, values[0], values[1]),
+                    "the smaller number comes first");
+  }
+  return {values[0], values[1]};
+}
+
+int64_t side(Settings& settings, std::string_view key, int64_t otherwise, int64_t patch_size) {
+  const int64_t size = settings.integer(key, otherwise, {8, 1024});
+  if (size % patch_size != 0) {
+    settings.refuse(key, fmt::format("a side of {} pixels cannot be cut into patches of {}", size, patch_size),
+                    fmt::format("use a multiple of model.patch_size, as {}",
+                                (size / patch_size + 1) * patch_size));
+  }
+  return size;
+}
+
+DinoOptions read_options(Settings& settings) {
+  DinoOptions options;
+  options.model = settings.text("model.name", "vit_small", vit_names());
+  options.patch_size = settings.integer("model.patch_size", 16, {8, 16});
+  if (options.patch_size != 8 && options.patch_size != 16) {
+    settings.refuse("model.patch_size", fmt::format("there is no model with patches of {} pixels",
+                                                    options.patch_size),
+                    "8 or 16");
+  }
+  options.drop_path = settings.number("model.drop_path", 0.1, {0.0, 0.99});
+
+  options.out_dim = settings.integer("head.out_dim", 65536, {1, 1e7});
+  options.hidden_dim = settings.integer("head.hidden_dim", 2048, {1, 1e6});
+  options.bottleneck_dim = settings.integer("head.bottleneck_dim", 256, {1, 1e6});
+  options.norm_last_layer = settings.flag("head.norm_last_layer", true);
+  options.freeze_epochs = settings.integer("head.freeze_epochs", 1, {0, 1e6});
+  if (settings.flag("head.batch_norm", false)) {
+    settings.refuse("head.batch_norm", "norms over the whole batch are not supported in the head",
+                    "take the key out: ViT recipes do without");
+  }
+
+  constexpr double kCold = 1e-3;  // below, the softmax overflows into one-hot targets
+  options.teacher_momentum = settings.number("teacher.momentum", 0.996, {0.0, 1.0});
+  options.teacher_temperature = settings.number("teacher.temperature", 0.04, {kCold, 10.0});
+  options.warmup_teacher_temperature =
+      settings.number("teacher.warmup_temperature", options.teacher_temperature, {kCold, 10.0});
+  options.teacher_warmup_epochs = settings.integer("teacher.warmup_epochs", 0, {0, 1e6});
+  return options;
+}
+
+MultiCropOptions read_crops(const JobInputs& inputs, int64_t patch_size, Settings& settings) {
+  MultiCropOptions crops;
+  crops.seed = inputs.seed;
+  crops.global_size = side(settings, "crops.global_size", 224, patch_size);
+  crops.global_scale = scale(settings, "crops.global_scale", crops.global_scale);
+  crops.local_count = settings.integer("crops.local_count", 8, {0, 100});
+  crops.local_size = side(settings, "crops.local_size", 96, patch_size);
+  crops.local_scale = scale(settings, "crops.local_scale", crops.local_scale);
+  crops.evaluation_crop = side(settings, "evaluation.crop", crops.global_size, patch_size);
+  crops.evaluation_resize =
+      settings.integer("evaluation.resize", crops.evaluation_crop * 8 / 7, {8, 2048});
+  if (crops.evaluation_resize < crops.evaluation_crop) {
+    settings.refuse("evaluation.resize",
+                    fmt::format("a short side of {} pixels is less than the {} that are cut out of it",
+                                crops.evaluation_resize, crops.evaluation_crop),
+                    "raise evaluation.resize, or lower evaluation.crop");
+  }
+  return crops;
+}
+
+void add(std::vector<NamedShape>& all, const std::string& prefix, std::vector<NamedShape> more) {
+  for (NamedShape& entry : more) all.push_back({prefix + entry.name, std::move(entry.shape)});
+}
+
+}  // namespace
+
+DinoRecipe::DinoRecipe(DinoOptions options, MultiCropOptions crops)
+    : options_(std::move(options)), crops_(crops) {}
+
+// The head's last layer is torch's weight_norm: a norm and a direction for each row.
+std::vector<NamedShape> DinoRecipe::parameters() const {
+  const VitShape vit = backbone();
+  const DinoOptions& o = options_;
+  std::vector<NamedShape> all;
+  add(all, "backbone.", vit_parameters(vit));
+  add(all, "head.",
+      {{"mlp.0.weight", {o.hidden_dim, vit.dim}},
+       {"mlp.0.bias", {o.hidden_dim}},
+       {"mlp.2.weight", {o.hidden_dim, o.hidden_dim}},
+       {"mlp.2.bias", {o.hidden_dim}},
+       {"mlp.4.weight", {o.bottleneck_dim, o.hidden_dim}},
+       {"mlp.4.bias", {o.bottleneck_dim}},
+       {"last_layer.weight_g", {o.out_dim, 1}},
+       {"last_layer.weight_v", {o.out_dim, o.bottleneck_dim}}});
+  return all;
+}
+
+std::vector<NamedShape> DinoRecipe::buffers() const { return {{"center", {1, options_.out_dim}}}; }
+
+Architecture DinoRecipe::architecture() const {
+  return {.name = fmt::format("{}_patch{}_{}", options_.model, options_.patch_size, VitShape::kReferenceSize),
+          .prefix = "backbone.",
+          .classes = 0,
+          .evaluation_size = crops_.evaluation_crop,
+          .evaluation_crop =
+              static_cast<double>(crops_.evaluation_crop) / static_cast<double>(crops_.evaluation_resize),
+          .interpolation = "bicubic",
+          .formats = {"timm", "dino", "safetensors"}};
+}
+
+std::unique_ptr<BatchMaker> DinoRecipe::training_batches() const { return make_multi_crop(crops_); }
+std::unique_ptr<BatchMaker> DinoRecipe::evaluation_batches() const {
+  return make_dino_evaluation_batches(crops_);
+}
+
+std::vector<Schedule> DinoRecipe::schedules(const Timeline& timeline) const {
+  return {{"teacher_momentum",
+           [o = options_, timeline](int64_t step) { return teacher_momentum(o, timeline, step); }},
+          {"teacher_temperature",
+           [o = options_, timeline](int64_t step) { return teacher_temperature(o, timeline, step); }}};
+}
+
+// main_dino.py's defaults, for 8 GPUs.
+JobTraits dino_traits() {
+  return {.name = "dino",
+          .needs_labels = false,
+          .defaults = {.batch_size = 512,
+                       .optimizer = "adamw",
+                       .learning_rate = 5e-4,
+                       .learning_rate_at = 256,
+                       .weight_decay = 0.04,
+                       .weight_decay_end = 0.4,
+                       .clip_gradient = 3.0,
+                       .clip_scope = "parameter",
+                       .warmup_epochs = 10,
+                       .warmup_learning_rate = 0.0,
+                       .min_learning_rate = 1e-6,
+                       .per_update = true,
+                       .cosine = "after_warmup"}};
+}
+
+std::unique_ptr<JobRecipe> read_dino(const JobInputs& inputs, Settings& settings) {
+  const DinoOptions options = read_options(settings);
+  return std::make_unique<DinoRecipe>(options, read_crops(inputs, options.patch_size, settings));
+}
+
+double teacher_momentum(const DinoOptions& options, const Timeline& timeline, int64_t step) {
+  const double turn =
+      std::numbers::pi * static_cast<double>(step) / static_cast<double>(timeline.steps());
+  return 1.0 + 0.5 * (options.teacher_momentum - 1.0) * (1.0 + std::cos(turn));
+}
+
+double teacher_temperature(const DinoOptions& options, const Timeline& timeline, int64_t step) {
+  const int64_t epoch = step / timeline.steps_per_epoch;
+  if (epoch >= options.teacher_warmup_epochs) return options.teacher_temperature;
+  const int64_t pieces = std::max<int64_t>(1, options.teacher_warmup_epochs - 1);
+  return options.warmup_teacher_temperature +
+         static_cast<double>(epoch) *
+             ((options.teacher_temperature - options.warmup_teacher_temperature) /
+              static_cast<double>(pieces));
+}
+
+}  // namespace lockstep::jobs

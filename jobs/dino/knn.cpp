@@ -1,0 +1,107 @@
+#include "jobs/dino/knn.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "comm/gather_rows.h"
+
+namespace lockstep::jobs {
+namespace {
+
+constexpr std::array<int64_t, 4> kNeighbours{10, 20, 100, 200};
+constexpr double kTemperature = 0.07;
+
+at::Tensor normalised(const at::Tensor& features) {
+  return features / features.norm(2, {1}, /*keepdim=*/true).clamp_min(1e-12);
+}
+
+// The training pictures, in the order of the set, on every rank.
+struct Bank {
+  at::Tensor features;  // [pictures, dim], length 1
+  at::Tensor labels;
+};
+
+Bank make_bank(const Vit& backbone, const EvaluationSets& sets, const BatchMaker& batches,
+               comm::Communicator& communicator) {
+  const int64_t dim = backbone.shape().dim;
+  std::vector<at::Tensor> features{at::zeros({0, dim})};
+  std::vector<at::Tensor> labels{at::zeros({0}, at::kLong)}, samples{at::zeros({0}, at::kLong)};
+  const std::unique_ptr<BatchSource> source = sets.open(Split::training, batches);
+  int64_t rows = 0;
+  at::Device device = at::kCPU;
+  while (const Tensors* batch = source->next(&rows)) {
+    const at::Tensor tokens = backbone.class_tokens({batch->at("images").narrow(0, 0, rows)});
+    device = tokens.device();
+    features.push_back(normalised(tokens).cpu());
+    labels.push_back(batch->at("labels").narrow(0, 0, rows).cpu().clone());
+    samples.push_back(batch->at("samples").narrow(0, 0, rows).cpu().clone());
+  }
+  const at::Tensor order = comm::gather_rows(at::cat(samples), communicator);
+  Bank bank{at::empty({sets.size(Split::training), dim}), at::empty({sets.size(Split::training)}, at::kLong)};
+  bank.features.index_copy_(0, order, comm::gather_rows(at::cat(features), communicator));
+  bank.labels.index_copy_(0, order, comm::gather_rows(at::cat(labels), communicator));
+  return {bank.features.to(device), bank.labels.to(device)};
+}
+
+// Right answers for each number of neighbours: the first choice, one of the first five.
+using Hits = std::array<std::array<double, 2>, kNeighbours.size()>;
+
+void count_hits(const Bank& bank, const at::Tensor& features, const at::Tensor& labels, int64_t classes,
+                Hits& hits) {
+  const int64_t most = std::min(kNeighbours.back(), bank.features.size(0));
+  const auto [cosines, nearest] = normalised(features).matmul(bank.features.t()).topk(most, 1);
+  const at::Tensor votes = (cosines / kTemperature).exp();
+  const at::Tensor voted = bank.labels.index_select(0, nearest.flatten()).view_as(nearest);
+  for (size_t i = 0; i < kNeighbours.size(); ++i) {
+    const int64_t k = std::min(kNeighbours[i], most);
+    const at::Tensor scores = at::zeros({features.size(0), classes}, features.options())
+                                  .scatter_add_(1, voted.narrow(1, 0, k), votes.narrow(1, 0, k));
+    const at::Tensor best = std::get<1>(scores.topk(std::min<int64_t>({5, k, classes}), 1));
+    const at::Tensor right = best.eq(labels.unsqueeze(1));
+    hits[i][0] += right.select(1, 0).sum().item<double>();
+    hits[i][1] += right.sum().item<double>();
+  }
+}
+
+}  // namespace
+
+Measures knn_accuracy(const Vit& backbone, const EvaluationSets& sets, const BatchMaker& batches,
+                      comm::Communicator& communicator, std::vector<Tensors>* outputs) {
+  const at::NoGradGuard no_grad;
+  const Bank bank = make_bank(backbone, sets, batches, communicator);
+  Hits mine{};
+  const std::unique_ptr<BatchSource> source = sets.open(Split::validation, batches);
+  int64_t rows = 0;
+  while (const Tensors* batch = source->next(&rows)) {
+    const at::Tensor features = backbone.class_tokens({batch->at("images").narrow(0, 0, rows)});
+    count_hits(bank, features, batch->at("labels").narrow(0, 0, rows), sets.classes(), mine);
+    if (outputs == nullptr) continue;
+    Tensors& output = outputs->emplace_back();
+    output.add("features", features.cpu());
+    output.add("samples", batch->at("samples").narrow(0, 0, rows).cpu().clone());
+  }
+  std::vector<Hits> all(static_cast<size_t>(communicator.size()));
+  communicator.gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all)));
+  const auto samples = static_cast<double>(sets.size(Split::validation));
+  Measures measures;
+  for (size_t i = 0; i < kNeighbours.size(); ++i) {
+    double top1 = 0.0, top5 = 0.0;
+    for (const Hits& hits : all) {
+      top1 += hits[i][0];
+      top5 += hits[i][1];
+    }
+    measures.emplace_back(fmt::format("knn_{}_top1", kNeighbours[i]), 100.0 * top1 / samples);
+    measures.emplace_back(fmt::format("knn_{}_top5", kNeighbours[i]), 100.0 * top5 / samples);
+  }
+  measures.emplace_back("samples", samples);
+  return measures;
+}
+
+}  // namespace lockstep::jobs

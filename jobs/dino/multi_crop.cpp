@@ -1,0 +1,157 @@
+#include "jobs/dino/multi_crop.h"
+
+#include <array>
+#include <string>
+#include <utility>
+
+#include "jobs/pixels/blur.h"
+#include "jobs/pixels/colour.h"
+#include "jobs/pixels/crops.h"
+#include "jobs/pixels/decode.h"
+#include "jobs/pixels/normalise.h"
+#include "jobs/pixels/resample.h"
+#include "jobs/random.h"
+
+namespace lockstep::jobs {
+namespace {
+
+constexpr std::array<double, 2> kRatio{3.0 / 4.0, 4.0 / 3.0};
+constexpr double kFlip = 0.5;
+constexpr double kJitter = 0.8;
+constexpr double kGreyscale = 0.2;
+constexpr std::array<double, 2> kBlurRadius{0.1, 2.0};
+constexpr int kSolarizeThreshold = 128;
+
+// What the crops of one picture differ in.
+struct View {
+  int64_t size;
+  std::array<double, 2> scale;
+  double blur;      // chance
+  double solarize;  // chance
+};
+
+template <typename T>
+T* array_of(const ShardArrays& arrays, size_t field) {
+  return reinterpret_cast<T*>(arrays[field].data());
+}
+
+// torchvision's ColorJitter(0.4, 0.4, 0.2, 0.1): the four in any order.
+pixels::Image jitter(pixels::Image image, Random& random) {
+  std::array<int, 4> order{0, 1, 2, 3};
+  for (int64_t i = 3; i > 0; --i) {
+    std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(random.integer(0, i + 1))]);
+  }
+  const double brightness = random.uniform(0.6, 1.4);
+  const double contrast = random.uniform(0.6, 1.4);
+  const double saturation = random.uniform(0.8, 1.2);
+  const double hue = random.uniform(-0.1, 0.1);
+  for (const int operation : order) {
+    switch (operation) {
+      case 0: image = pixels::brightness(image, brightness); break;
+      case 1: image = pixels::contrast(image, contrast); break;
+      case 2: image = pixels::colour(image, saturation); break;
+      default: image = pixels::hue(image, hue); break;
+    }
+  }
+  return image;
+}
+
+pixels::Image make_view(const pixels::Image& source, const View& view, Random& random) {
+  const pixels::Box box =
+      pixels::random_resized_crop(source.width, source.height, view.scale, kRatio, random);
+  const int size = static_cast<int>(view.size);
+  pixels::Image image = pixels::resize(source, box, size, size, pixels::Filter::bicubic);
+  if (random.chance(kFlip)) image = pixels::flip_horizontal(image);
+  if (random.chance(kJitter)) image = jitter(std::move(image), random);
+  if (random.chance(kGreyscale)) image = pixels::greyscale(image);
+  if (random.chance(view.blur)) {
+    image = pixels::gaussian_blur(image, random.uniform(kBlurRadius[0], kBlurRadius[1]));
+  }
+  if (view.solarize > 0.0 && random.chance(view.solarize)) {
+    image = pixels::solarize(image, kSolarizeThreshold);
+  }
+  return image;
+}
+
+class MultiCrop final : public BatchMaker {
+ public:
+  explicit MultiCrop(const MultiCropOptions& options) : seed_(options.seed) {
+    views_.push_back({options.global_size, options.global_scale, 1.0, 0.0});
+    views_.push_back({options.global_size, options.global_scale, 0.1, 0.2});
+    for (int64_t i = 0; i < options.local_count; ++i) {
+      views_.push_back({options.local_size, options.local_scale, 0.5, 0.0});
+    }
+  }
+
+  std::vector<Field> fields(int64_t batch_size) const override {
+    std::vector<Field> fields;
+    for (const View& view : views_) {
+      fields.push_back({"crops." + std::to_string(fields.size()),
+                        Field::Kind::float32,
+                        {batch_size, 3, view.size, view.size}});
+    }
+    fields.push_back({"samples", Field::Kind::int64, {batch_size}});
+    return fields;
+  }
+
+  void make_sample(std::span<const std::byte> file, int64_t, const SampleKey& key, int64_t index,
+                   const ShardArrays& arrays) const override {
+    const pixels::Image source = pixels::decode(file);
+    for (size_t crop = 0; crop < views_.size(); ++crop) {
+      Random random(seed_, Purpose::augmentation, static_cast<uint64_t>(key.epoch) << 8 | crop,
+                    static_cast<uint64_t>(key.sample));
+      const pixels::Image image = make_view(source, views_[crop], random);
+      pixels::normalise_like_torchvision(
+          image.rgb, array_of<float>(arrays, crop) + index * static_cast<int64_t>(image.rgb.size()));
+    }
+    array_of<int64_t>(arrays, views_.size())[index] = key.sample;
+  }
+
+  void finish_shard(const ShardKey&, int64_t, const ShardArrays&) const override {}
+
+ private:
+  uint64_t seed_;
+  std::vector<View> views_;
+};
+
+class EvaluationBatches final : public BatchMaker {
+ public:
+  explicit EvaluationBatches(const MultiCropOptions& options) : options_(options) {}
+
+  enum FieldIndex : size_t { kImages, kLabels, kSamples };
+
+  std::vector<Field> fields(int64_t batch_size) const override {
+    const int64_t size = options_.evaluation_crop;
+    return {{"images", Field::Kind::float32, {batch_size, 3, size, size}},
+            {"labels", Field::Kind::int64, {batch_size}},
+            {"samples", Field::Kind::int64, {batch_size}}};
+  }
+
+  void make_sample(std::span<const std::byte> file, int64_t label, const SampleKey& key, int64_t index,
+                   const ShardArrays& arrays) const override {
+    const pixels::Image image = pixels::resized_centre(
+        pixels::decode(file), static_cast<int>(options_.evaluation_resize),
+        static_cast<int>(options_.evaluation_crop), pixels::Filter::bicubic);
+    pixels::normalise_like_torchvision(
+        image.rgb, array_of<float>(arrays, kImages) + index * static_cast<int64_t>(image.rgb.size()));
+    array_of<int64_t>(arrays, kLabels)[index] = label;
+    array_of<int64_t>(arrays, kSamples)[index] = key.sample;
+  }
+
+  void finish_shard(const ShardKey&, int64_t, const ShardArrays&) const override {}
+
+ private:
+  MultiCropOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<BatchMaker> make_multi_crop(const MultiCropOptions& options) {
+  return std::make_unique<MultiCrop>(options);
+}
+
+std::unique_ptr<BatchMaker> make_dino_evaluation_batches(const MultiCropOptions& options) {
+  return std::make_unique<EvaluationBatches>(options);
+}
+
+}  // namespace lockstep::jobs

@@ -1,0 +1,96 @@
+#include <ATen/core/Dict.h>
+#include <ATen/core/ivalue.h>
+#include <ATen/ops/empty.h>
+#include <caffe2/serialize/inline_container.h>
+#include <fmt/format.h>
+#include <torch/csrc/jit/serialization/pickler.h>
+
+#include <cstring>
+#include <fstream>
+#include <iostream>
+
+#include "comm/error.h"
+#include "runner/files.h"
+#include "runner/verbs/export.h"
+#include "runner/verbs/torch_verbs.h"
+
+namespace lockstep::runner {
+namespace {
+
+namespace fs = std::filesystem;
+using Dictionary = c10::impl::GenericDict;
+
+Dictionary dictionary() { return Dictionary(c10::StringType::get(), c10::AnyType::get()); }
+
+at::Tensor tensor_of(const NamedArray& array) {
+  at::Tensor tensor = at::empty(array.shape, at::kFloat);
+  std::memcpy(tensor.mutable_data_ptr(), array.bytes.data(), array.bytes.size());
+  return tensor;
+}
+
+Dictionary state_dict(const std::vector<NamedArray>& arrays, const std::string& prefix) {
+  Dictionary state = dictionary();
+  for (const NamedArray& array : arrays) state.insert(prefix + array.name, tensor_of(array));
+  return state;
+}
+
+// A file as torch.save() makes it. torch::pickle_save() would mark the types of dictionaries, which
+// torch.load() takes for code and refuses unless it is told to trust the file.
+void write_pth(const fs::path& file, const Dictionary& content) {
+  std::vector<char> archive, pickle;
+  const auto append_to = [](std::vector<char>& bytes) {
+    return [&bytes](const void* data, size_t size) {
+      const auto* begin = static_cast<const char*>(data);
+      bytes.insert(bytes.end(), begin, begin + size);
+      return size;
+    };
+  };
+  torch::jit::Pickler pickler(append_to(pickle), nullptr, nullptr, nullptr, nullptr, /*tag_aggregates=*/false);
+  pickler.protocol();
+  pickler.pushIValue(content);
+  pickler.stop();
+  caffe2::serialize::PyTorchStreamWriter writer(append_to(archive));
+  writer.writeRecord("data.pkl", pickle.data(), pickle.size());
+  size_t index = 0;
+  for (const at::Tensor& tensor : pickler.tensorData()) {
+    writer.writeRecord("data/" + std::to_string(index++), tensor.const_data_ptr(), tensor.nbytes());
+  }
+  writer.writeEndOfFile();
+  write_file(file, {std::as_bytes(std::span(archive))});
+}
+
+}  // namespace
+
+// The layout of the official checkpoint.pth (main_dino.py): the student under DistributedDataParallel's
+// names, the bare teacher, the centre.
+ExitCode export_pth(World&, const ExportOptions& options) {
+  const fs::path checkpoint = checkpoint_of(options.source);
+  const ModelFiles student = ModelFiles::read(checkpoint, /*average=*/false);
+  const ModelFiles teacher = ModelFiles::read(checkpoint, /*average=*/true);
+  const Manifest manifest = read_manifest(checkpoint);
+  std::vector<NamedArray> weights;
+  Dictionary loss = dictionary();
+  for (const NamedArray& array : student.arrays()) {
+    if (array.name == "center") {
+      loss.insert(array.name, tensor_of(array));
+    } else {
+      weights.push_back(array);
+    }
+  }
+  Dictionary content = dictionary();
+  content.insert("student", state_dict(weights, "module."));
+  content.insert("teacher", state_dict(teacher.arrays(), ""));
+  content.insert("dino_loss", loss);
+  const bool is_file = fs::path(options.out).extension() == ".pth";
+  const fs::path folder = is_file ? fs::path(options.out).parent_path() : fs::path(options.out);
+  if (!folder.empty()) make_folders(folder);
+  write_pth(is_file ? fs::path(options.out) : folder / "checkpoint.pth", content);
+  if (!is_file) {
+    write_pth(folder / "backbone.pth", state_dict(without_prefix(teacher.arrays(), "backbone."), ""));
+  }
+  std::cerr << fmt::format("wrote student and teacher of step {} to {}\n", manifest.progress.step,
+                           options.out);
+  return ExitCode::done;
+}
+
+}  // namespace lockstep::runner
