@@ -32,7 +32,7 @@ void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
   say(world, fmt::format("{}: {}, {:.2f} M parameters, {} pictures in {} classes, {} rank{} for {} shard{}",
                          run.root.string(), plan.job->architecture().name,
                          static_cast<double>(parameters) / 1e6, plan.training_set->size(),
-                         plan.job->classes(), world.size(), world.size() == 1 ? "" : "s",
+                         plan.training_set->classes().size(), world.size(), world.size() == 1 ? "" : "s",
                          plan.options.shards, plan.options.shards == 1 ? "" : "s"));
   say(world, fmt::format("{} epochs of {} steps{}", plan.options.epochs, plan.sampler.steps_per_epoch(),
                          progress.step == 0 ? std::string()

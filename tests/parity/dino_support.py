@@ -1,0 +1,65 @@
+"""A small DINO run for the tests that hold it against its reference."""
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from dino_reference import Network, schedules_of
+from support import merged, toml_of
+
+RECIPE = {
+    "job": "dino",
+    "seed": 5,
+    "precision": "fp32",
+    "data": {"threads": 2},
+    "batch": {"size": 16, "shards": 1},
+    "model": {"name": "vit_tiny", "patch_size": 16, "drop_path": 0.0},
+    "crops": {"global_size": 64, "global_scale": [0.4, 1.0], "local_size": 32, "local_scale": [0.05, 0.4],
+              "local_count": 4},
+    "head": {"out_dim": 512, "hidden_dim": 128, "bottleneck_dim": 64, "norm_last_layer": True, "freeze_epochs": 1},
+    "teacher": {"momentum": 0.99, "temperature": 0.06, "warmup_temperature": 0.04, "warmup_epochs": 2},
+    "optimizer": {"name": "adamw", "learning_rate": 1e-3, "learning_rate_at": 256, "weight_decay": 0.04,
+                  "weight_decay_end": 0.4, "clip_gradient": 0.3, "clip_scope": "parameter"},
+    "schedule": {"epochs": 4, "warmup_epochs": 1, "warmup_learning_rate": 0.0, "min_learning_rate": 1e-6,
+                 "per_update": True, "cosine": "after_warmup"},
+    "evaluation": {"every": 0, "resize": 80, "crop": 64},
+    "checkpoint": {"every": 0},
+    "log": {"every": 1},
+    "monitoring": {"port": -1},
+}
+
+
+def dino_recipe(data=None, **changes):
+    """The recipe above with `changes`, one dictionary a table."""
+    folders = {} if data is None else {"data": {"train": str(data / "train"), "val": str(data / "val")}}
+    return merged(merged(RECIPE, changes), folders)
+
+
+def write_dino_recipe(path, recipe):
+    path.write_text(toml_of(recipe))
+    return path
+
+
+def network(recipe, seed=0):
+    """A student of the recipe's shape, with positions and tokens that tell places apart."""
+    torch.manual_seed(seed)
+    head = {key: recipe["head"][key] for key in ("out_dim", "hidden_dim", "bottleneck_dim")}
+    student = Network(recipe["model"]["name"], recipe["model"]["patch_size"], **head)
+    with torch.no_grad():
+        student.backbone.pos_embed.normal_(std=0.2)
+        student.backbone.cls_token.normal_(std=0.2)
+        # Logits of some size, so that targets differ and rounding does not decide.
+        student.backbone.patch_embed["proj"].weight.mul_(4)
+    return student
+
+
+def save_network(student, path):
+    save_file({name: value.contiguous() for name, value in student.state_dict().items()}, path)
+    return path
+
+
+def saved(run, step, file):
+    return load_file(run / "checkpoints" / f"step-{step:08d}" / file)
+
+
+def reference_schedules(recipe, steps_per_epoch):
+    return schedules_of(recipe, steps_per_epoch)
