@@ -54,13 +54,22 @@ TEST_P(Rules, FollowTheirFormulas) {
     std::vector<float> g(n);
     std::vector<double> G(n);
     for (size_t i = 0; i < n; ++i) G[i] = g[i] = std::cos(static_cast<float>(i) * static_cast<float>(t));
-    const double scale = 0.25, clip = 0.5, rate = 0.01, decay = 0.1, keep = t == 1 ? 0.0 : 0.9;
+    const double scale = 0.25, clip = 0.5, rate = rule == UpdateRule::lars ? 1.0 : 0.01, decay = 0.1, keep = t == 1 ? 0.0 : 0.9;
     double norm = 0.0;
     for (const double x : G) norm += x * scale * x * scale;
     norm = std::sqrt(norm);
     for (double& x : G) x *= scale * std::min(1.0, clip / (norm + 1e-6));
+    double weight = 0.0, direction = 0.0;
     for (size_t i = 0; i < n; ++i) {
-      if (rule == UpdateRule::adamw) {
+      weight += P[i] * P[i];
+      direction += (G[i] + decay * P[i]) * (G[i] + decay * P[i]);
+    }
+    const double lars = 0.001 * std::sqrt(weight / direction);
+    for (size_t i = 0; i < n; ++i) {
+      if (rule == UpdateRule::lars) {
+        M[i] = (t == 1 ? 0.0 : 0.9 * M[i]) + lars * (G[i] + decay * P[i]);
+        P[i] -= rate * M[i];
+      } else if (rule == UpdateRule::adamw) {
         P[i] *= 1.0 - rate * decay;
         M[i] = 0.9 * M[i] + 0.1 * G[i];
         V[i] = 0.999 * V[i] + 0.001 * G[i] * G[i];
@@ -88,7 +97,26 @@ TEST_P(Rules, FollowTheirFormulas) {
 INSTANTIATE_TEST_SUITE_P(Sizes, Rules,
                          testing::Values(Case{UpdateRule::adamw, 1}, Case{UpdateRule::adamw, 1003},
                                          Case{UpdateRule::sgd, 17}, Case{UpdateRule::sgd, 1003},
-                                         Case{UpdateRule::momentum, 1003}));
+                                         Case{UpdateRule::momentum, 1003}, Case{UpdateRule::lars, 1003}));
+
+TEST(Update, LeavesOutWhatIsFrozenAndCountsFromItsThaw) {
+  // The second segment begins two updates late, with the gradients that the first began with.
+  const std::vector<UpdateSegment> segments{{0, 4, true}, {64, 4, true, /*frozen_steps=*/2}};
+  std::vector<float> p(68), g(68), m(68), v(68);
+  const auto set = [](std::vector<float>& x, size_t at, float value) { std::fill_n(x.begin() + at, 4, value); };
+  set(p, 0, 1.0f);
+  set(p, 64, 1.0f);
+  std::vector<float> first;
+  for (int64_t t = 1; t <= 4; ++t) {
+    set(g, 0, 0.1f * static_cast<float>(t));
+    set(g, 64, 0.1f * static_cast<float>(t - 2));
+    update(segments, {.rule = UpdateRule::adamw}, {.step = t, .learning_rate = 0.1, .weight_decay = 0.1},
+           squared_norms(segments, g.data(), 1.0),
+           {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data()});
+    first.push_back(p[0]);
+    EXPECT_EQ(p[64], t <= 2 ? 1.0f : first[static_cast<size_t>(t - 3)]) << t;
+  }
+}
 
 TEST(Update, LeavesTheGapsBetweenSegmentsAlone) {
   const std::vector<UpdateSegment> segments{{0, 5, true}, {64, 70, true}};
