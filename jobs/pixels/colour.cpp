@@ -5,7 +5,7 @@
 #include <cstring>
 #include <numeric>
 
-#define LOCKSTEP_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#include "jobs/pixels/clones.h"
 
 namespace lockstep::pixels {
 namespace {

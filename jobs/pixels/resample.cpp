@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#define LOCKSTEP_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#include "jobs/pixels/clones.h"
 
 namespace lockstep::pixels {
 namespace {
