@@ -1,7 +1,9 @@
 #include "jobs/pixels/operations.h"
 
 #include "jobs/pixels/affine.h"
+#include "jobs/pixels/blur.h"
 #include "jobs/pixels/colour.h"
+#include "jobs/pixels/hue.h"
 
 namespace lockstep::pixels {
 namespace {
@@ -53,6 +55,9 @@ const Operation kOperations[] = {
     {"ShearY", [](const Image& i, double v, const Geometry& g) { return affine(i, {1, 0, 0, v, 1, 0}, g.filter, g.fill); }},
     {"TranslateXRel", [](const Image& i, double v, const Geometry& g) { return move(i, v * i.width, 0, g); }},
     {"TranslateYRel", [](const Image& i, double v, const Geometry& g) { return move(i, 0, v * i.height, g); }},
+    {"GaussianBlur", [](const Image& i, double v, const Geometry&) { return gaussian_blur(i, v); }},
+    {"Grayscale", [](const Image& i, double, const Geometry&) { return greyscale(i); }},
+    {"Hue", [](const Image& i, double v, const Geometry&) { return hue(i, v); }},
 };
 
 }  // namespace

@@ -1,13 +1,13 @@
 #include "jobs/rsb/rsb_batches.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <optional>
 
 #include "jobs/pixels/colour.h"
 #include "jobs/pixels/crops.h"
 #include "jobs/pixels/decode.h"
+#include "jobs/pixels/normalise.h"
 #include "jobs/pixels/rand_augment.h"
 #include "jobs/pixels/resample.h"
 #include "jobs/random.h"
@@ -16,26 +16,10 @@
 namespace lockstep::jobs {
 namespace {
 
-// ImageNet's, in levels of a byte.
-constexpr std::array<float, 3> kMean{static_cast<float>(255 * 0.485), static_cast<float>(255 * 0.456),
-                                     static_cast<float>(255 * 0.406)};
-constexpr std::array<float, 3> kDeviation{static_cast<float>(255 * 0.229),
-                                          static_cast<float>(255 * 0.224),
-                                          static_cast<float>(255 * 0.225)};
-
 template <typename T>
 std::span<T> array_of(const ShardArrays& arrays, size_t field) {
   const std::span<std::byte> bytes = arrays[field];
   return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
-}
-
-// timm's PrefetchLoader: (x - 255 mean) / (255 deviation) in float32.
-void normalise(std::span<const uint8_t> pixels, float* images) {
-  for (size_t i = 0; i < pixels.size(); i += 3) {
-    for (size_t c = 0; c < 3; ++c) {
-      images[i + c] = (static_cast<float>(pixels[i + c]) - kMean[c]) / kDeviation[c];
-    }
-  }
 }
 
 class TrainingBatches final : public BatchMaker {
@@ -86,7 +70,7 @@ class TrainingBatches final : public BatchMaker {
     mix_pictures(mixing, count, options_.size, pictures);
     mix_targets(mixing, array_of<const int64_t>(arrays, kLabels).first(static_cast<size_t>(count)),
                 options_.classes, array_of<float>(arrays, kTargets));
-    normalise(pictures, array_of<float>(arrays, kImages).data());
+    pixels::normalise_like_timm(pictures, array_of<float>(arrays, kImages).data());
   }
 
  private:
@@ -125,8 +109,8 @@ class EvaluationBatches final : public BatchMaker {
                                                                        : pixels::Filter::bicubic;
     const pixels::Image image =
         pixels::evaluation_crop(pixels::decode(file), size, options_.evaluation_crop, filter);
-    normalise(image.rgb, array_of<float>(arrays, kImages).data() +
-                             index * static_cast<int64_t>(image.rgb.size()));
+    pixels::normalise_like_timm(image.rgb, array_of<float>(arrays, kImages).data() +
+                                               index * static_cast<int64_t>(image.rgb.size()));
     array_of<int64_t>(arrays, kLabels)[index] = label;
     array_of<int64_t>(arrays, kSamples)[index] = key.sample;
   }
