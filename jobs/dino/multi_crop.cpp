@@ -8,6 +8,7 @@
 #include "jobs/pixels/colour.h"
 #include "jobs/pixels/crops.h"
 #include "jobs/pixels/decode.h"
+#include "jobs/pixels/hue.h"
 #include "jobs/pixels/normalise.h"
 #include "jobs/pixels/resample.h"
 #include "jobs/random.h"

@@ -22,10 +22,6 @@ Image contrast(const Image& source, double factor);
 Image brightness(const Image& source, double factor);
 Image sharpness(const Image& source, double factor);
 
-/// Turns all colours by `turns` of the colour circle, -0.5 to 0.5 (torchvision adjust_hue over Pillow's
-/// HSV bytes).
-Image hue(const Image& source, double turns);
-
 Image greyscale(const Image& source);
 Image flip_horizontal(const Image& source);
 

@@ -1,82 +1,98 @@
+#include "jobs/pixels/hue.h"
+
 #include <algorithm>
 #include <array>
-#include <cmath>
 
-#include "jobs/pixels/colour.h"
+#include "jobs/pixels/clones.h"
 
 namespace lockstep::pixels {
 namespace {
 
-// Hue, saturation and value in bytes, in the mixture of float and double that Pillow's Convert.c has.
-struct Hsv {
-  uint8_t h, s, v;
+// The planes of a few pixels, wide enough that vectors need no narrow types.
+constexpr size_t kBlock = 256;
+using Plane = std::array<int32_t, kBlock>;
+struct Planes {
+  Plane first, second, third;
 };
 
-uint8_t share_of_255(double share) {
-  return static_cast<uint8_t>(std::clamp(static_cast<int>(share * 255.0), 0, 255));
-}
-
-Hsv to_hsv(const uint8_t* rgb) {
-  const int r = rgb[0], g = rgb[1], b = rgb[2];
-  const int most = std::max({r, g, b}), least = std::min({r, g, b});
-  if (most == least) return {0, 0, static_cast<uint8_t>(most)};
-  const auto range = static_cast<float>(most - least);
-  const auto missing = [&](int c) { return static_cast<float>(most - c) / range; };
-  float h;
-  if (r == most) {
-    h = missing(b) - missing(g);
-  } else if (g == most) {
-    h = static_cast<float>(2.0 + missing(r) - missing(b));
-  } else {
-    h = static_cast<float>(4.0 + missing(g) - missing(r));
+void split(const uint8_t* rgb, size_t count, Planes& planes) {
+  for (size_t i = 0; i < count; ++i, rgb += 3) {
+    planes.first[i] = rgb[0];
+    planes.second[i] = rgb[1];
+    planes.third[i] = rgb[2];
   }
-  const double turn = h / 6.0 + 1.0;  // from 5/6 to 2
-  h = static_cast<float>(turn >= 1.0 ? turn - 1.0 : turn);
-  return {share_of_255(h), share_of_255(range / static_cast<float>(most)), static_cast<uint8_t>(most)};
 }
 
-// Where each byte of hue lies on the colour circle: the sixth, and how far into it.
-struct Sector {
-  int index;
-  float part;
-};
-
-std::array<Sector, 256> make_sectors() {
-  std::array<Sector, 256> sectors{};
-  for (int h = 0; h < 256; ++h) {
-    const double place = static_cast<float>(h) * 6.0 / 255.0;
-    const int index = static_cast<int>(std::floor(place));
-    sectors[static_cast<size_t>(h)] = {index % 6, static_cast<float>(place - static_cast<float>(index))};
+void join(const Planes& planes, size_t count, uint8_t* rgb) {
+  for (size_t i = 0; i < count; ++i, rgb += 3) {
+    rgb[0] = static_cast<uint8_t>(planes.first[i]);
+    rgb[1] = static_cast<uint8_t>(planes.second[i]);
+    rgb[2] = static_cast<uint8_t>(planes.third[i]);
   }
-  return sectors;
 }
 
-uint8_t rounded(double value) {
-  return static_cast<uint8_t>(std::clamp(static_cast<int>(std::floor(value + 0.5)), 0, 255));
+// Both ways as Pillow's Convert.c: each value in its float32 or float64, cut or rounded as there.
+
+LOCKSTEP_CLONES void to_hsv(Planes& planes) {
+  for (size_t i = 0; i < kBlock; ++i) {
+    const int r = planes.first[i], g = planes.second[i], b = planes.third[i];
+    const int most = std::max(r, std::max(g, b));
+    const int spread = most - std::min(r, std::min(g, b));
+    // Grey has spread 0 and black also most 0: over 1 they come out as hue and saturation 0.
+    const auto over = static_cast<float>(std::max(spread, 1));
+    const float saturation = static_cast<float>(spread) / static_cast<float>(std::max(most, 1));
+    const float far_r = static_cast<float>(most - r) / over;
+    const float far_g = static_cast<float>(most - g) / over;
+    const float far_b = static_cast<float>(most - b) / over;
+    const float near_red = far_b - far_g;
+    const auto near_green = static_cast<float>(2.0 + far_r - far_b);
+    const auto near_blue = static_cast<float>(4.0 + far_g - far_r);
+    const float sixths = r == most ? near_red : g == most ? near_green : near_blue;
+    const double turns = sixths / 6.0 + 1.0;  // at least 5/6
+    const auto hue = static_cast<float>(turns >= 1.0 ? turns - 1.0 : turns);
+    planes.first[i] = static_cast<int>(hue * 255.0);
+    planes.second[i] = static_cast<int>(saturation * 255.0);
+    planes.third[i] = most;
+  }
 }
 
-void to_rgb(const Hsv& hsv, const std::array<Sector, 256>& sectors, uint8_t* rgb) {
-  const auto [index, part] = sectors[hsv.h];
-  const auto saturation = static_cast<float>(static_cast<float>(hsv.s) / 255.0);
-  const auto value = static_cast<float>(hsv.v);
-  const uint8_t v = hsv.v;
-  const uint8_t p = rounded(value * (1.0 - saturation));
-  const uint8_t q = rounded(value * (1.0 - saturation * part));
-  const uint8_t t = rounded(value * (1.0 - saturation * (1.0 - part)));
-  const std::array<Colour, 6> colours{{{v, t, p}, {q, v, p}, {p, v, t}, {p, q, v}, {t, p, v}, {v, p, q}}};
-  std::ranges::copy(colours[static_cast<size_t>(index)], rgb);
+LOCKSTEP_CLONES void to_rgb(Planes& planes) {
+  for (size_t i = 0; i < kBlock; ++i) {
+    const int value = planes.third[i];
+    const double sixths = planes.first[i] * 6.0 / 255.0;
+    const int whole = static_cast<int>(sixths);
+    const auto part = static_cast<float>(sixths - whole);
+    const auto saturation = static_cast<float>(planes.second[i] / 255.0);
+    const int low = static_cast<int>(value * (1.0 - saturation) + 0.5);
+    const int falling = static_cast<int>(value * (1.0 - saturation * part) + 0.5);
+    const int rising = static_cast<int>(value * (1.0 - saturation * (1.0 - part)) + 0.5);
+    const auto red = [=](int sector) {
+      const int from_red = sector >= 6 ? sector - 6 : sector;
+      int level = value;  // in 0 and 5
+      level = from_red == 1 ? falling : level;
+      level = (from_red == 2) | (from_red == 3) ? low : level;
+      return from_red == 4 ? rising : level;
+    };
+    planes.first[i] = red(whole);
+    planes.second[i] = red(whole + 4);  // green is red a third of the wheel on
+    planes.third[i] = red(whole + 2);
+  }
 }
 
 }  // namespace
 
 Image hue(const Image& source, double turns) {
-  static const std::array<Sector, 256> sectors = make_sectors();
-  const auto shift = static_cast<uint8_t>(static_cast<int>(turns * 255.0));
+  const auto shift = static_cast<int32_t>(turns * 255);
   Image image(source.width, source.height);
-  for (size_t i = 0; i < source.rgb.size(); i += 3) {
-    Hsv hsv = to_hsv(&source.rgb[i]);
-    hsv.h = static_cast<uint8_t>(hsv.h + shift);
-    to_rgb(hsv, sectors, &image.rgb[i]);
+  const size_t pixels = source.rgb.size() / 3;
+  Planes planes{};
+  for (size_t done = 0; done < pixels; done += kBlock) {
+    const size_t count = std::min(kBlock, pixels - done);
+    split(&source.rgb[3 * done], count, planes);
+    to_hsv(planes);
+    for (int32_t& place : planes.first) place = (place + shift) & 255;  // wraps as a byte
+    to_rgb(planes);
+    join(planes, count, &image.rgb[3 * done]);
   }
   return image;
 }

@@ -1,42 +1,44 @@
 #include "jobs/pixels/normalise.h"
 
-#include <array>
-
 namespace lockstep::pixels {
 namespace {
 
-constexpr std::array<double, 3> kMean{0.485, 0.456, 0.406};
-constexpr std::array<double, 3> kDeviation{0.229, 0.224, 0.225};
-
-using Tables = std::array<std::array<float, 256>, 3>;  // what each byte of a channel becomes
-
-template <typename Function>
-constexpr Tables make_tables(Function&& function) {
-  Tables tables{};
-  for (size_t c = 0; c < 3; ++c) {
-    for (size_t i = 0; i < 256; ++i) tables[c][i] = function(static_cast<float>(i), c);
-  }
-  return tables;
+constexpr std::array<float, 3> in_float32(const std::array<double, 3>& values, double scale) {
+  return {static_cast<float>(scale * values[0]), static_cast<float>(scale * values[1]),
+          static_cast<float>(scale * values[2])};
 }
 
-constexpr Tables kTimm = make_tables([](float x, size_t c) {
-  return (x - static_cast<float>(255 * kMean[c])) / static_cast<float>(255 * kDeviation[c]);
-});
-constexpr Tables kTorchvision = make_tables([](float x, size_t c) {
-  return (x / 255.0f - static_cast<float>(kMean[c])) / static_cast<float>(kDeviation[c]);
-});
+using Table = std::array<std::array<float, 256>, 3>;
 
-void look_up(const Tables& tables, std::span<const uint8_t> rgb, float* out) {
-  for (size_t i = 0; i < rgb.size(); i += 3) {
-    for (size_t c = 0; c < 3; ++c) out[i + c] = tables[c][rgb[i + c]];
+constexpr Table torchvision_table() {
+  constexpr auto kMean = in_float32(kImageNetMean, 1),
+                 kDeviation = in_float32(kImageNetDeviation, 1);
+  Table table{};
+  for (size_t c = 0; c < 3; ++c) {
+    for (size_t x = 0; x < 256; ++x) {
+      table[c][x] = (static_cast<float>(x) / 255.0f - kMean[c]) / kDeviation[c];
+    }
   }
+  return table;
 }
 
 }  // namespace
 
-void normalise_like_timm(std::span<const uint8_t> rgb, float* out) { look_up(kTimm, rgb, out); }
+void normalise_like_timm(std::span<const uint8_t> rgb, float* out) {
+  static constexpr auto kMean = in_float32(kImageNetMean, 255);
+  static constexpr auto kDeviation = in_float32(kImageNetDeviation, 255);
+  for (size_t i = 0; i < rgb.size(); i += 3) {
+    for (size_t c = 0; c < 3; ++c) {
+      out[i + c] = (static_cast<float>(rgb[i + c]) - kMean[c]) / kDeviation[c];
+    }
+  }
+}
+
 void normalise_like_torchvision(std::span<const uint8_t> rgb, float* out) {
-  look_up(kTorchvision, rgb, out);
+  static constexpr Table kTable = torchvision_table();
+  for (size_t i = 0; i < rgb.size(); i += 3) {
+    for (size_t c = 0; c < 3; ++c) out[i + c] = kTable[c][rgb[i + c]];
+  }
 }
 
 }  // namespace lockstep::pixels

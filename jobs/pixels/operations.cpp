@@ -3,6 +3,7 @@
 #include "jobs/pixels/affine.h"
 #include "jobs/pixels/blur.h"
 #include "jobs/pixels/colour.h"
+#include "jobs/pixels/hue.h"
 
 namespace lockstep::pixels {
 namespace {
@@ -50,13 +51,13 @@ const Operation kOperations[] = {
     {"BrightnessIncreasing", brightness_by},
     {"Sharpness", sharpness_by},
     {"SharpnessIncreasing", sharpness_by},
-    {"GaussianBlur", [](const Image& i, double v, const Geometry&) { return gaussian_blur(i, v); }},
-    {"Grayscale", [](const Image& i, double, const Geometry&) { return greyscale(i); }},
-    {"Hue", [](const Image& i, double v, const Geometry&) { return hue(i, v); }},
     {"ShearX", [](const Image& i, double v, const Geometry& g) { return affine(i, {1, v, 0, 0, 1, 0}, g.filter, g.fill); }},
     {"ShearY", [](const Image& i, double v, const Geometry& g) { return affine(i, {1, 0, 0, v, 1, 0}, g.filter, g.fill); }},
     {"TranslateXRel", [](const Image& i, double v, const Geometry& g) { return move(i, v * i.width, 0, g); }},
     {"TranslateYRel", [](const Image& i, double v, const Geometry& g) { return move(i, 0, v * i.height, g); }},
+    {"GaussianBlur", [](const Image& i, double v, const Geometry&) { return gaussian_blur(i, v); }},
+    {"Grayscale", [](const Image& i, double, const Geometry&) { return greyscale(i); }},
+    {"Hue", [](const Image& i, double v, const Geometry&) { return hue(i, v); }},
 };
 
 }  // namespace

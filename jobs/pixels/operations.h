@@ -15,9 +15,9 @@ struct Geometry {
 };
 
 /// One operation under timm's name with the value that the operation itself takes (timm
-/// auto_augment.py, NAME_TO_OP): degrees, share of the side, bits kept, threshold, amount, factor. Beside
-/// them DINO's GaussianBlur (radius in pixels), Grayscale, Hue (turns).
-/// Throws std::invalid_argument for a name that is not one.
+/// auto_augment.py, NAME_TO_OP): degrees, share of the side, bits kept, threshold, amount, factor.
+/// For DINO also GaussianBlur by its radius, Grayscale, and Hue by a share of a turn. Throws
+/// std::invalid_argument for a name that is not one.
 Image apply_operation(const Image& source, std::string_view name, double value,
                       const Geometry& geometry);
 

@@ -1,7 +1,6 @@
 #include "jobs/rsb/rsb_batches.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <optional>
 
@@ -111,7 +110,7 @@ class EvaluationBatches final : public BatchMaker {
     const pixels::Image image =
         pixels::evaluation_crop(pixels::decode(file), size, options_.evaluation_crop, filter);
     pixels::normalise_like_timm(image.rgb, array_of<float>(arrays, kImages).data() +
-                             index * static_cast<int64_t>(image.rgb.size()));
+                                               index * static_cast<int64_t>(image.rgb.size()));
     array_of<int64_t>(arrays, kLabels)[index] = label;
     array_of<int64_t>(arrays, kSamples)[index] = key.sample;
   }

@@ -11,6 +11,7 @@
 #include "jobs/pixels/crops.h"
 #include "jobs/pixels/decode.h"
 #include "jobs/pixels/encode.h"
+#include "jobs/pixels/normalise.h"
 #include "jobs/pixels/operations.h"
 #include "jobs/pixels/resample.h"
 #include "runner/files.h"
@@ -32,6 +33,7 @@ struct Options {
 constexpr int kColumns = 8;
 constexpr int kMostPictures = 64;
 constexpr int kGap = 2;
+constexpr double kLargestBlur = 1000;
 
 // --- One operation on one picture
 
@@ -71,6 +73,12 @@ pixels::Image resized_crop(const pixels::Image& source, const std::vector<double
   return pixels::resize(source, box, size, size, pixels::Filter::bicubic);
 }
 
+void require_between(const std::string& name, double value, double least, double most) {
+  if (value >= least && value <= most) return;
+  throw UsageError("E105", fmt::format("--op {}: {} is out of range", name, value),
+                   fmt::format("{} to {}", least, most));
+}
+
 pixels::Image apply_text(const pixels::Image& source, const std::string& text) {
   const size_t equals = std::min(text.find('='), text.size());
   const std::string name = text.substr(0, equals);
@@ -90,7 +98,10 @@ pixels::Image apply_text(const pixels::Image& source, const std::string& text) {
                      near.empty() ? fmt::format("one of: {}", fmt::join(names, ", "))
                                   : fmt::format("did you mean '{}'?", near));
   }
-  return pixels::apply_operation(source, name, values.empty() ? 0.0 : values[0], {});
+  const double value = values.empty() ? 0.0 : values[0];
+  if (name == "GaussianBlur") require_between(name, value, 0, kLargestBlur);
+  if (name == "Hue") require_between(name, value, -0.5, 0.5);
+  return pixels::apply_operation(source, name, value, {});
 }
 
 ExitCode preview_operation(const Options& options) {
@@ -112,9 +123,9 @@ ExitCode preview_operation(const Options& options) {
 // --- A contact sheet of a batch
 
 uint8_t level(float value, size_t channel) {
-  constexpr float kMean[] = {0.485f, 0.456f, 0.406f};
-  constexpr float kDeviation[] = {0.229f, 0.224f, 0.225f};
-  const float byte = 255.0f * (value * kDeviation[channel] + kMean[channel]);
+  const auto mean = static_cast<float>(pixels::kImageNetMean[channel]);
+  const auto deviation = static_cast<float>(pixels::kImageNetDeviation[channel]);
+  const float byte = 255.0f * (value * deviation + mean);
   return static_cast<uint8_t>(std::clamp(std::lround(byte), 0L, 255L));
 }
 
@@ -206,8 +217,8 @@ void add_preview(CLI::App& app, Chosen& chosen) {
                            ->excludes(source);
   verb->add_option("--op", options->operation,
                    "timm's name and the value that the operation takes, as Rotate=21, SolarizeAdd=77, "
-                   "AutoContrast; also ResizedCrop=top,left,height,width,size and "
-                   "EvaluationCrop=size,crop")
+                   "AutoContrast; also GaussianBlur=radius, Grayscale, Hue=turns, "
+                   "ResizedCrop=top,left,height,width,size and EvaluationCrop=size,crop")
       ->type_name("NAME[=VALUE]")
       ->needs(image);
   verb->add_option("--out", options->out, "the .png to write")->required()->type_name("FILE");

@@ -5,11 +5,14 @@
 #include <cmath>
 
 #include "jobs/pixels/affine.h"
+#include "jobs/pixels/blur.h"
 #include "jobs/pixels/colour.h"
 #include "jobs/pixels/crops.h"
 #include "jobs/pixels/decode.h"
 #include "jobs/pixels/draw.h"
 #include "jobs/pixels/encode.h"
+#include "jobs/pixels/hue.h"
+#include "jobs/pixels/normalise.h"
 #include "jobs/pixels/rand_augment.h"
 #include "jobs/pixels/resample.h"
 
@@ -98,6 +101,85 @@ TEST(Colour, TwiceIsOnce) {
   EXPECT_EQ(greyscale(greyscale(image)).rgb, greyscale(image).rgb);
   EXPECT_EQ(contrast(image, 1.0).rgb, image.rgb);
   EXPECT_EQ(posterize(image, 8).rgb, image.rgb);
+}
+
+Image even(int width, int height, Colour colour) {
+  Image image(width, height);
+  for (size_t i = 0; i < image.rgb.size(); ++i) image.rgb[i] = colour[i % 3];
+  return image;
+}
+
+TEST(GaussianBlur, KeepsAnEvenPictureEven) {
+  for (const Colour colour : {Colour{0, 0, 0}, Colour{255, 255, 255}, Colour{1, 128, 254}}) {
+    for (const auto& [width, height] : {std::pair{40, 23}, {1, 9}, {9, 1}, {1, 1}}) {
+      const Image image = even(width, height, colour);
+      for (const double radius : {0.1, 0.7, 1.0, 2.0, 13.0}) {
+        EXPECT_EQ(gaussian_blur(image, radius).rgb, image.rgb) << radius;
+      }
+    }
+  }
+}
+
+TEST(GaussianBlur, OfRadiusZeroChangesNothing) {
+  const Image image = noise(31, 18);
+  EXPECT_EQ(gaussian_blur(image, 0.0).rgb, image.rgb);
+}
+
+TEST(GaussianBlur, SpreadsAPointAlikeToAllSidesAndAsFarAsItsRadius) {
+  constexpr int kSide = 41, kMiddle = kSide / 2;
+  Image image = even(kSide, kSide, {0, 0, 0});
+  for (size_t c = 0; c < 3; ++c) image.at(kMiddle, kMiddle)[c] = 255;
+  const Image result = gaussian_blur(image, 1.5);
+  double sum = 0, squares = 0;
+  for (int y = 0; y < kSide; ++y) {
+    for (int x = 0; x < kSide; ++x) {
+      const int level = result.at(x, y)[1];
+      EXPECT_EQ(level, result.at(kSide - 1 - x, y)[1]);
+      EXPECT_EQ(level, result.at(x, kSide - 1 - y)[1]);
+      sum += level;
+      squares += level * (x - kMiddle) * (x - kMiddle);
+    }
+  }
+  // A box blur keeps the sum and adds its variance; roundings of some 50 pixels are what is missing.
+  EXPECT_NEAR(sum, 255, 25);
+  EXPECT_NEAR(std::sqrt(squares / sum), 1.5, 0.15);
+}
+
+TEST(Hue, LeavesGreyAlone) {
+  Image greys(256, 1);
+  for (size_t i = 0; i < greys.rgb.size(); ++i) greys.rgb[i] = static_cast<uint8_t>(i / 3);
+  for (const double turns : {-0.5, -0.1, 0.0, 0.1, 0.5}) EXPECT_EQ(hue(greys, turns).rgb, greys.rgb);
+}
+
+TEST(Hue, TurnsRedToGreenAndBlue) {
+  const Image red = even(1, 1, {200, 0, 0});
+  EXPECT_EQ(hue(red, 0.0).rgb, (std::vector<uint8_t>{200, 0, 0}));
+  EXPECT_EQ(hue(red, 85.0 / 255).rgb, (std::vector<uint8_t>{0, 200, 0}));
+  EXPECT_EQ(hue(even(1, 1, {0, 200, 0}), 85.0 / 255).rgb, (std::vector<uint8_t>{0, 0, 200}));
+}
+
+TEST(Hue, KeepsTheLargestOfEachPixel) {
+  const Image image = noise(61, 37);  // no multiple of any vector's width
+  const Image turned = hue(image, 0.3);
+  EXPECT_NE(turned.rgb, image.rgb);
+  for (size_t i = 0; i < image.rgb.size(); i += 3) {
+    EXPECT_EQ(std::max({turned.rgb[i], turned.rgb[i + 1], turned.rgb[i + 2]}),
+              std::max({image.rgb[i], image.rgb[i + 1], image.rgb[i + 2]}));
+  }
+}
+
+TEST(Normalise, IsWhatEachLibraryWritesDown) {
+  const Image image = noise(64, 64);
+  std::vector<float> timm(image.rgb.size()), torchvision(image.rgb.size());
+  normalise_like_timm(image.rgb, timm.data());
+  normalise_like_torchvision(image.rgb, torchvision.data());
+  for (size_t i = 0; i < image.rgb.size(); ++i) {
+    const auto byte = static_cast<float>(image.rgb[i]);
+    const double mean = kImageNetMean[i % 3], deviation = kImageNetDeviation[i % 3];
+    EXPECT_EQ(timm[i], (byte - static_cast<float>(255 * mean)) / static_cast<float>(255 * deviation));
+    EXPECT_EQ(torchvision[i],
+              (byte / 255.0f - static_cast<float>(mean)) / static_cast<float>(deviation));
+  }
 }
 
 TEST(RandomResizedCrop, StaysInsideWithinScaleAndRatio) {

@@ -1,4 +1,4 @@
-"""Every pixel operation equals Pillow's and timm's, pixel for pixel."""
+"""Every pixel operation equals Pillow's, timm's and torchvision's, pixel for pixel."""
 
 import random
 import sys
@@ -10,12 +10,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 import timm.data
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from timm.data import auto_augment
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.functional import resized_crop
+from torchvision.transforms import InterpolationMode, functional
 
-from support import FILL, ParityTest, in_parallel, run_lockstep
+from support import FILL, LockstepFailed, ParityTest, in_parallel, run_lockstep
 
 MAGNITUDES = range(11)
 HPARAMS = {"img_mean": FILL, "translate_pct": 0.45, "translate_const": 250}
@@ -54,6 +53,13 @@ def narrow_range(width, height, seed):
     pixels = generator.integers(90, 141, (height, width, 3), dtype=np.uint8)
     pixels[..., 1] = 77
     return Image.fromarray(pixels)
+
+
+def many_colours(seed):
+    """65536 colours: every pair of red and green, each with its own blue."""
+    red, green = np.meshgrid(np.arange(256), np.arange(256))
+    blue = np.random.default_rng(seed).integers(0, 256, (256, 256))
+    return Image.fromarray(np.stack([red, green, blue], -1).astype(np.uint8))
 
 
 def pictures():
@@ -155,6 +161,83 @@ class RandAugmentOperations(PixelTest):
             self.assert_previews(cases)
 
 
+class DinoOperations(PixelTest):
+    """What DINO's augmentation takes from torchvision and Pillow."""
+
+    def on_every_picture(self, name, values, expected_of):
+        """`expected_of(image, value)` is the other library's result."""
+        self.assert_previews([(path, name, (value,), np.asarray(expected_of(image, value)))
+                              for path, image in self.pictures for value in values])
+
+    def saved(self, name, image):
+        path = self.folder / name
+        image.save(path)
+        return path, image
+
+    def test_gaussian_blur(self):
+        generator = random.Random(2)
+        radii = [0, 0.01, 0.1, 0.5, 1, 2, 5, 20, 150] + [generator.uniform(0.1, 2.0) for _ in range(12)]
+        self.on_every_picture("GaussianBlur", radii, blurred)
+
+    def test_gaussian_blur_of_slim_and_small_pictures(self):
+        cases = []
+        for width, height in ((1, 1), (1, 17), (17, 1), (2, 3), (5, 4), (300, 2)):
+            path, image = self.saved(f"slim{width}x{height}.png", noise(width, height, width + height))
+            for radius in (0.1, 0.9, 2.0, 7.3, 60.0):
+                cases.append((path, "GaussianBlur", (radius,), np.asarray(blurred(image, radius))))
+        self.assert_previews(cases)
+
+    def test_gaussian_blur_of_black_and_white_noise(self):
+        """Where sums reach their largest and smallest."""
+        path, image = self.saved("extremes.png", noise(97, 61, 9).point(lambda level: 255 if level > 127 else 0))
+        radii = [0.1 + 0.05 * number for number in range(39)]
+        self.assert_previews([(path, "GaussianBlur", (radius,), np.asarray(blurred(image, radius)))
+                              for radius in radii])
+
+    def test_hue(self):
+        generator = random.Random(3)
+        turns = [-0.5, -0.1, -0.003, 0.0, 0.003, 0.1, 0.5] + [generator.uniform(-0.5, 0.5) for _ in range(6)]
+        self.on_every_picture("Hue", turns, functional.adjust_hue)
+
+    def test_hue_of_many_colours(self):
+        cases = []
+        for number, value in enumerate((-0.5, -0.2, -0.1, -0.05, 0.0, 0.02, 0.1, 0.33, 0.5)):
+            path, image = self.saved(f"colours{number}.png", many_colours(number))
+            cases.append((path, "Hue", (value,), np.asarray(functional.adjust_hue(image, value))))
+        self.assert_previews(cases)
+
+    def test_brightness_contrast_and_saturation(self):
+        generator = random.Random(4)
+        factors = [0.0, 0.6, 0.8, 1.0, 1.2, 1.4] + [generator.uniform(0.6, 1.4) for _ in range(6)]
+        self.on_every_picture("Brightness", factors, functional.adjust_brightness)
+        self.on_every_picture("Contrast", factors, functional.adjust_contrast)
+        self.on_every_picture("Color", factors, functional.adjust_saturation)
+
+    def test_greyscale_and_solarize(self):
+        pictures = [*self.pictures, self.saved("colours.png", many_colours(1))]
+        cases = []
+        for path, image in pictures:
+            cases.append((path, "Grayscale", (), np.asarray(functional.to_grayscale(image, 3))))
+            cases.append((path, "Solarize", (128,), np.asarray(ImageOps.solarize(image, 128))))
+        self.assert_previews(cases)
+
+    def assert_refused(self, name, value):
+        with self.assertRaisesRegex(LockstepFailed, f"E105.*{name}.*out of range"):
+            self.preview(self.pictures[0][0], name, (value,), 0)
+
+    def test_a_hue_that_torchvision_refuses_is_refused(self):
+        for value in (-0.51, 0.51):
+            self.assertRaises(ValueError, functional.adjust_hue, self.pictures[0][1], value)
+            self.assert_refused("Hue", value)
+
+    def test_a_negative_radius_is_refused(self):
+        self.assert_refused("GaussianBlur", -0.1)
+
+
+def blurred(image, radius):
+    return image.filter(ImageFilter.GaussianBlur(radius))
+
+
 class Crops(PixelTest):
     def test_resized_crop(self):
         generator = random.Random(1)
@@ -166,7 +249,7 @@ class Crops(PixelTest):
             top = generator.randint(0, image.height - height)
             left = generator.randint(0, image.width - width)
             size = generator.choice([1, 16, 47, 64, 160, 224])
-            expected = resized_crop(image, top, left, height, width, [size, size], InterpolationMode.BICUBIC)
+            expected = functional.resized_crop(image, top, left, height, width, [size, size], InterpolationMode.BICUBIC)
             cases.append((path, "ResizedCrop", (top, left, height, width, size), np.asarray(expected)))
         self.assert_previews(cases)
 
