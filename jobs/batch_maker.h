@@ -34,6 +34,13 @@ struct ShardKey {
 /// The memory of one shard's batch, an array per field, in the order of fields().
 using ShardArrays = std::vector<std::span<std::byte>>;
 
+/// One array with the type that its field has.
+template <typename T>
+std::span<T> array_of(const ShardArrays& arrays, size_t field) {
+  const std::span<std::byte> bytes = arrays[field];
+  return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
+}
+
 /// How a job makes the batch of one shard out of files. Knows no torch. Const and called from many
 /// threads at once: make_sample() for every index of a shard in any order, then finish_shard() once.
 class BatchMaker {

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -10,6 +12,10 @@ namespace lockstep::jobs {
 struct NamedShape {
   std::string name;
   std::vector<int64_t> shape;
+
+  int64_t elements() const {
+    return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+  }
 };
 
 }  // namespace lockstep::jobs

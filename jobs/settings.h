@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -39,5 +40,9 @@ class Settings {
   [[noreturn]] virtual void refuse(std::string_view key, const std::string& message,
                                    const std::string& help) const = 0;
 };
+
+/// Two numbers within `range`, the smaller first.
+std::array<double, 2> ascending_pair(Settings& settings, std::string_view key,
+                                     const std::array<double, 2>& otherwise, Range range);
 
 }  // namespace lockstep::jobs

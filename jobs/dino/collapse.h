@@ -10,7 +10,6 @@ namespace lockstep::jobs {
 struct CollapseSigns {
   double teacher_entropy = 0.0;    // nats; ln K: every target says the same of all prototypes
   double divergence = 0.0;         // KL of the student from the teacher, nats
-  double center_norm = 0.0;        // L2
   double feature_deviation = 1.0;  // of the teacher's features at length 1; 0: all pictures look alike
 };
 

@@ -4,40 +4,29 @@
 #include <ATen/ops/_weight_norm.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/norm.h>
 
 #include <cmath>
 
 #include "jobs/initial_weights.h"
 
 namespace lockstep::jobs {
-namespace {
-
-constexpr double kNormFloor = 1e-12;  // torch's normalize
-
-}  // namespace
 
 DinoHead::DinoHead(const Tensors& parameters, const std::string& prefix, at::ScalarType compute_type)
     : compute_type_(compute_type),
       norms_(parameters.at(prefix + "last_layer.weight_g")),
       directions_(parameters.at(prefix + "last_layer.weight_v")) {
   for (const char* layer : {"mlp.0", "mlp.2", "mlp.4"}) {
-    layers_.push_back({parameters.at(prefix + layer + ".weight"), parameters.at(prefix + layer + ".bias")});
+    layers_.push_back(Affine::of(parameters, prefix + layer));
   }
-}
-
-at::Tensor DinoHead::linear(const at::Tensor& x, const Affine& layer) const {
-  return at::linear(x.to(compute_type_), layer.weight.to(compute_type_), layer.bias.to(compute_type_));
 }
 
 at::Tensor DinoHead::logits(const at::Tensor& features) const {
   at::Tensor x = features;
   for (size_t i = 0; i < layers_.size(); ++i) {
-    x = linear(x, layers_[i]);
+    x = linear(x, layers_[i], compute_type_);
     if (i + 1 < layers_.size()) x = at::gelu(x);
   }
-  x = x.to(at::kFloat);
-  x = x / x.norm(2, {1}, /*keepdim=*/true).clamp_min(kNormFloor);
+  x = unit_rows(x.to(at::kFloat));
   const at::Tensor weight = at::_weight_norm(directions_, norms_, 0);
   return at::linear(x.to(compute_type_), weight.to(compute_type_)).to(at::kFloat);
 }

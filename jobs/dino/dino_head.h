@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "jobs/models/layers.h"
 #include "jobs/tensors.h"
 
 namespace lockstep::jobs {
@@ -20,11 +21,6 @@ class DinoHead {
   at::Tensor logits(const at::Tensor& features) const;
 
  private:
-  struct Affine {
-    at::Tensor weight, bias;
-  };
-  at::Tensor linear(const at::Tensor& x, const Affine& layer) const;
-
   at::ScalarType compute_type_;
   std::vector<Affine> layers_;
   at::Tensor norms_, directions_;

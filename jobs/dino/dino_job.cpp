@@ -107,12 +107,11 @@ class DinoJob final : public Job {
     const auto number = [&numbers](int64_t index) { return numbers[index].item<double>(); };
     const CollapseSigns signs{.teacher_entropy = number(0),
                               .divergence = number(1) - number(0),
-                              .center_norm = number(2),
                               .feature_deviation = deviation_of_unit_vectors(number(3))};
     collapse_.add(signs);
     return {{"teacher_entropy", signs.teacher_entropy},
             {"teacher_student_kl", signs.divergence},
-            {"center_norm", signs.center_norm},
+            {"center_norm", number(2)},
             {"feature_std", signs.feature_deviation}};
   }
 
@@ -148,7 +147,7 @@ class DinoJob final : public Job {
                                             teacher_temperature(options_, timeline_, step));
     shard_pictures_ = global.size(0) / 2;
     sums.at("teacher_logits").copy_(logits.sum(0, /*keepdim=*/true));
-    sums.at("teacher_features").copy_((features / features.norm(2, {1}, /*keepdim=*/true)).sum(0));
+    sums.at("teacher_features").copy_(unit_rows(features).sum(0));
     sums.at("teacher_entropy").copy_(mean_entropy(targets).reshape({1}));
     return targets;
   }

@@ -11,15 +11,6 @@
 namespace lockstep::jobs {
 namespace {
 
-std::array<double, 2> scale(Settings& settings, std::string_view key, std::array<double, 2> otherwise) {
-  const std::vector<double> values = settings.numbers(key, {otherwise[0], otherwise[1]}, {1e-4, 1.0});
-  if (values[0] > values[1]) {
-    settings.refuse(key, fmt::format("'{}' goes from {} down to {}", key, values[0], values[1]),
-                    "the smaller number comes first");
-  }
-  return {values[0], values[1]};
-}
-
 int64_t side(Settings& settings, std::string_view key, int64_t otherwise, int64_t patch_size) {
   const int64_t size = settings.integer(key, otherwise, {8, 1024});
   if (size % patch_size != 0) {
@@ -61,13 +52,14 @@ DinoOptions read_options(Settings& settings) {
 }
 
 MultiCropOptions read_crops(const JobInputs& inputs, int64_t patch_size, Settings& settings) {
+  constexpr Range kScales{1e-4, 1.0};
   MultiCropOptions crops;
   crops.seed = inputs.seed;
   crops.global_size = side(settings, "crops.global_size", 224, patch_size);
-  crops.global_scale = scale(settings, "crops.global_scale", crops.global_scale);
+  crops.global_scale = ascending_pair(settings, "crops.global_scale", crops.global_scale, kScales);
   crops.local_count = settings.integer("crops.local_count", 8, {0, 100});
   crops.local_size = side(settings, "crops.local_size", 96, patch_size);
-  crops.local_scale = scale(settings, "crops.local_scale", crops.local_scale);
+  crops.local_scale = ascending_pair(settings, "crops.local_scale", crops.local_scale, kScales);
   crops.evaluation_crop = side(settings, "evaluation.crop", crops.global_size, patch_size);
   crops.evaluation_resize =
       settings.integer("evaluation.resize", crops.evaluation_crop * 8 / 7, {8, 2048});

@@ -18,10 +18,6 @@ namespace {
 constexpr std::array<int64_t, 4> kNeighbours{10, 20, 100, 200};
 constexpr double kTemperature = 0.07;
 
-at::Tensor normalised(const at::Tensor& features) {
-  return features / features.norm(2, {1}, /*keepdim=*/true).clamp_min(1e-12);
-}
-
 // The training pictures, in the order of the set, on every rank.
 struct Bank {
   at::Tensor features;  // [pictures, dim], length 1
@@ -39,7 +35,7 @@ Bank make_bank(const Vit& backbone, const EvaluationSets& sets, const BatchMaker
   while (const Tensors* batch = source->next(&rows)) {
     const at::Tensor tokens = backbone.class_tokens({batch->at("images").narrow(0, 0, rows)});
     device = tokens.device();
-    features.push_back(normalised(tokens).cpu());
+    features.push_back(unit_rows(tokens).cpu());
     labels.push_back(batch->at("labels").narrow(0, 0, rows).cpu().clone());
     samples.push_back(batch->at("samples").narrow(0, 0, rows).cpu().clone());
   }
@@ -56,7 +52,7 @@ using Hits = std::array<std::array<double, 2>, kNeighbours.size()>;
 void count_hits(const Bank& bank, const at::Tensor& features, const at::Tensor& labels, int64_t classes,
                 Hits& hits) {
   const int64_t most = std::min(kNeighbours.back(), bank.features.size(0));
-  const auto [cosines, nearest] = normalised(features).matmul(bank.features.t()).topk(most, 1);
+  const auto [cosines, nearest] = unit_rows(features).matmul(bank.features.t()).topk(most, 1);
   const at::Tensor votes = (cosines / kTemperature).exp();
   const at::Tensor voted = bank.labels.index_select(0, nearest.flatten()).view_as(nearest);
   for (size_t i = 0; i < kNeighbours.size(); ++i) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "jobs/evaluation_batches.h"
 #include "jobs/pixels/blur.h"
 #include "jobs/pixels/colour.h"
 #include "jobs/pixels/crops.h"
@@ -30,11 +31,6 @@ struct View {
   double blur;      // chance
   double solarize;  // chance
 };
-
-template <typename T>
-T* array_of(const ShardArrays& arrays, size_t field) {
-  return reinterpret_cast<T*>(arrays[field].data());
-}
 
 // torchvision's ColorJitter(0.4, 0.4, 0.2, 0.1): the four in any order.
 pixels::Image jitter(pixels::Image image, Random& random) {
@@ -103,7 +99,7 @@ class MultiCrop final : public BatchMaker {
                     static_cast<uint64_t>(key.sample));
       const pixels::Image image = make_view(source, views_[crop], random);
       pixels::normalise_like_torchvision(
-          image.rgb, array_of<float>(arrays, crop) + index * static_cast<int64_t>(image.rgb.size()));
+          image.rgb, array_of<float>(arrays, crop).data() + index * static_cast<int64_t>(image.rgb.size()));
     }
     array_of<int64_t>(arrays, views_.size())[index] = key.sample;
   }
@@ -115,36 +111,6 @@ class MultiCrop final : public BatchMaker {
   std::vector<View> views_;
 };
 
-class EvaluationBatches final : public BatchMaker {
- public:
-  explicit EvaluationBatches(const MultiCropOptions& options) : options_(options) {}
-
-  enum FieldIndex : size_t { kImages, kLabels, kSamples };
-
-  std::vector<Field> fields(int64_t batch_size) const override {
-    const int64_t size = options_.evaluation_crop;
-    return {{"images", Field::Kind::float32, {batch_size, 3, size, size}},
-            {"labels", Field::Kind::int64, {batch_size}},
-            {"samples", Field::Kind::int64, {batch_size}}};
-  }
-
-  void make_sample(std::span<const std::byte> file, int64_t label, const SampleKey& key, int64_t index,
-                   const ShardArrays& arrays) const override {
-    const pixels::Image image = pixels::resized_centre(
-        pixels::decode(file), static_cast<int>(options_.evaluation_resize),
-        static_cast<int>(options_.evaluation_crop), pixels::Filter::bicubic);
-    pixels::normalise_like_torchvision(
-        image.rgb, array_of<float>(arrays, kImages) + index * static_cast<int64_t>(image.rgb.size()));
-    array_of<int64_t>(arrays, kLabels)[index] = label;
-    array_of<int64_t>(arrays, kSamples)[index] = key.sample;
-  }
-
-  void finish_shard(const ShardKey&, int64_t, const ShardArrays&) const override {}
-
- private:
-  MultiCropOptions options_;
-};
-
 }  // namespace
 
 std::unique_ptr<BatchMaker> make_multi_crop(const MultiCropOptions& options) {
@@ -152,7 +118,14 @@ std::unique_ptr<BatchMaker> make_multi_crop(const MultiCropOptions& options) {
 }
 
 std::unique_ptr<BatchMaker> make_dino_evaluation_batches(const MultiCropOptions& options) {
-  return std::make_unique<EvaluationBatches>(options);
+  const auto shorter = static_cast<int>(options.evaluation_resize);
+  const auto size = static_cast<int>(options.evaluation_crop);
+  return make_evaluation_batches(
+      size,
+      [shorter, size](const pixels::Image& image) {
+        return pixels::resized_centre(image, shorter, size, pixels::Filter::bicubic);
+      },
+      pixels::normalise_like_torchvision);
 }
 
 }  // namespace lockstep::jobs

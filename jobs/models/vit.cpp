@@ -7,7 +7,6 @@
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/upsample_bicubic2d.h>
@@ -31,9 +30,7 @@ at::Tensor add_branch(const at::Tensor& x, const at::Tensor& branch, const at::T
 Vit::Vit(const VitShape& shape, const Tensors& parameters, const std::string& prefix,
          at::ScalarType compute_type)
     : shape_(shape), compute_type_(compute_type) {
-  const auto affine = [&](const std::string& name) {
-    return Affine{parameters.at(prefix + name + ".weight"), parameters.at(prefix + name + ".bias")};
-  };
+  const auto affine = [&](const std::string& name) { return Affine::of(parameters, prefix + name); };
   class_token_ = parameters.at(prefix + "cls_token");
   positions_ = parameters.at(prefix + "pos_embed");
   patches_ = affine("patch_embed.proj");
@@ -43,10 +40,6 @@ Vit::Vit(const VitShape& shape, const Tensors& parameters, const std::string& pr
                        affine(block + "norm2"), affine(block + "mlp.fc1"), affine(block + "mlp.fc2")});
   }
   norm_ = affine("norm");
-}
-
-at::Tensor Vit::linear(const at::Tensor& x, const Affine& layer) const {
-  return at::linear(x.to(compute_type_), layer.weight.to(compute_type_), layer.bias.to(compute_type_));
 }
 
 at::Tensor Vit::norm(const at::Tensor& x, const Affine& layer) const {
@@ -90,12 +83,8 @@ Vit::Stream Vit::embed(const std::vector<at::Tensor>& crops) const {
   return stream;
 }
 
-at::Tensor Vit::query_key_value(const Block& block, const at::Tensor& normed) const {
-  return linear(normed, block.qkv);
-}
-
 at::Tensor Vit::attend(const Block& block, const Stream& stream, const at::Tensor& normed) const {
-  const at::Tensor qkv = query_key_value(block, normed);
+  const at::Tensor qkv = linear(normed, block.qkv, compute_type_);
   std::vector<at::Tensor> parts;
   for (const Group& group : stream.groups) {
     // [3, pictures, heads, tokens, dim of a head], a view
@@ -107,14 +96,14 @@ at::Tensor Vit::attend(const Block& block, const Stream& stream, const at::Tenso
                         .transpose(1, 2)
                         .reshape({group.rows(), shape_.dim}));
   }
-  return linear(parts.size() == 1 ? parts.front() : at::cat(parts), block.projection);
+  return linear(parts.size() == 1 ? parts.front() : at::cat(parts), block.projection, compute_type_);
 }
 
 void Vit::apply(const Block& block, Stream& stream, const at::Tensor& scales1,
                 const at::Tensor& scales2) const {
   stream.x = add_branch(stream.x, attend(block, stream, norm(stream.x, block.norm1)), scales1);
-  const at::Tensor hidden = at::gelu(linear(norm(stream.x, block.norm2), block.fc1));
-  stream.x = add_branch(stream.x, linear(hidden, block.fc2), scales2);
+  const at::Tensor hidden = at::gelu(linear(norm(stream.x, block.norm2), block.fc1, compute_type_));
+  stream.x = add_branch(stream.x, linear(hidden, block.fc2, compute_type_), scales2);
 }
 
 at::Tensor Vit::class_tokens(const std::vector<at::Tensor>& crops, const at::Tensor& branch_scales) const {
@@ -167,7 +156,7 @@ at::Tensor Vit::last_attention(const at::Tensor& images) const {
   for (size_t i = 0; i + 1 < blocks_.size(); ++i) apply(blocks_[i], stream, {}, {});
   const Block& last = blocks_.back();
   const int64_t head_dim = shape_.dim / shape_.heads;
-  const at::Tensor heads = query_key_value(last, norm(stream.x, last.norm1))
+  const at::Tensor heads = linear(norm(stream.x, last.norm1), last.qkv, compute_type_)
                                .view({images.size(0), -1, 3, shape_.heads, head_dim})
                                .permute({2, 0, 3, 1, 4})
                                .to(at::kFloat);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "jobs/models/layers.h"
 #include "jobs/models/vit_shapes.h"
 #include "jobs/tensors.h"
 
@@ -34,9 +35,6 @@ class Vit {
   const VitShape& shape() const { return shape_; }
 
  private:
-  struct Affine {
-    at::Tensor weight, bias;
-  };
   struct Block {
     Affine norm1, qkv, projection, norm2, fc1, fc2;
   };
@@ -55,8 +53,6 @@ class Vit {
   at::Tensor positions(int64_t rows, int64_t columns) const;
   void apply(const Block& block, Stream& stream, const at::Tensor& scales1, const at::Tensor& scales2) const;
   at::Tensor attend(const Block& block, const Stream& stream, const at::Tensor& normed) const;
-  at::Tensor query_key_value(const Block& block, const at::Tensor& normed) const;
-  at::Tensor linear(const at::Tensor& x, const Affine& layer) const;
   at::Tensor norm(const at::Tensor& x, const Affine& layer) const;
 
   VitShape shape_;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <optional>
 
+#include "jobs/evaluation_batches.h"
 #include "jobs/pixels/colour.h"
 #include "jobs/pixels/crops.h"
 #include "jobs/pixels/decode.h"
@@ -15,12 +16,6 @@
 
 namespace lockstep::jobs {
 namespace {
-
-template <typename T>
-std::span<T> array_of(const ShardArrays& arrays, size_t field) {
-  const std::span<std::byte> bytes = arrays[field];
-  return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
-}
 
 class TrainingBatches final : public BatchMaker {
  public:
@@ -88,39 +83,6 @@ class TrainingBatches final : public BatchMaker {
   std::optional<pixels::RandAugment> rand_augment_;
 };
 
-class EvaluationBatches final : public BatchMaker {
- public:
-  explicit EvaluationBatches(const RsbBatchOptions& options) : options_(options) {}
-
-  enum FieldIndex : size_t { kImages, kLabels, kSamples };
-
-  std::vector<Field> fields(int64_t batch_size) const override {
-    using Kind = Field::Kind;
-    const int64_t size = options_.evaluation_size;
-    return {{"images", Kind::float32, {batch_size, 3, size, size}},
-            {"labels", Kind::int64, {batch_size}},
-            {"samples", Kind::int64, {batch_size}}};
-  }
-
-  void make_sample(std::span<const std::byte> file, int64_t label, const SampleKey& key,
-                   int64_t index, const ShardArrays& arrays) const override {
-    const int size = static_cast<int>(options_.evaluation_size);
-    const pixels::Filter filter = options_.interpolation == "bilinear" ? pixels::Filter::bilinear
-                                                                       : pixels::Filter::bicubic;
-    const pixels::Image image =
-        pixels::evaluation_crop(pixels::decode(file), size, options_.evaluation_crop, filter);
-    pixels::normalise_like_timm(image.rgb, array_of<float>(arrays, kImages).data() +
-                                               index * static_cast<int64_t>(image.rgb.size()));
-    array_of<int64_t>(arrays, kLabels)[index] = label;
-    array_of<int64_t>(arrays, kSamples)[index] = key.sample;
-  }
-
-  void finish_shard(const ShardKey&, int64_t, const ShardArrays&) const override {}
-
- private:
-  RsbBatchOptions options_;
-};
-
 }  // namespace
 
 std::unique_ptr<BatchMaker> make_rsb_training_batches(const RsbBatchOptions& options) {
@@ -128,7 +90,15 @@ std::unique_ptr<BatchMaker> make_rsb_training_batches(const RsbBatchOptions& opt
 }
 
 std::unique_ptr<BatchMaker> make_rsb_evaluation_batches(const RsbBatchOptions& options) {
-  return std::make_unique<EvaluationBatches>(options);
+  const auto size = static_cast<int>(options.evaluation_size);
+  const pixels::Filter filter = options.interpolation == "bilinear" ? pixels::Filter::bilinear
+                                                                    : pixels::Filter::bicubic;
+  return make_evaluation_batches(
+      size,
+      [size, share = options.evaluation_crop, filter](const pixels::Image& image) {
+        return pixels::evaluation_crop(image, size, share, filter);
+      },
+      pixels::normalise_like_timm);
 }
 
 }  // namespace lockstep::jobs

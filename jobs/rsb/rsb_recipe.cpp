@@ -12,17 +12,6 @@
 namespace lockstep::jobs {
 namespace {
 
-std::array<double, 2> pair(Settings& settings, std::string_view key, std::array<double, 2> otherwise,
-                           Range range) {
-  const std::vector<double> values =
-      settings.numbers(key, {otherwise[0], otherwise[1]}, range);
-  if (values[0] > values[1]) {
-    settings.refuse(key, fmt::format("'{}' goes from {} down to {}", key, values[0], values[1]),
-                    "the smaller number comes first");
-  }
-  return {values[0], values[1]};
-}
-
 RsbOptions read_model_and_loss(const JobInputs& inputs, Settings& settings) {
   RsbOptions options;
   options.model = settings.text("model.name", "resnet50", resnet_names());
@@ -65,8 +54,8 @@ RsbBatchOptions read_augmentation(const JobInputs& inputs, int64_t classes, Sett
   batches.size = settings.integer("augmentation.size", 224, {32, 1024});
   batches.evaluation_size = settings.integer("augmentation.eval_size", batches.size, {32, 1024});
   batches.evaluation_crop = settings.number("augmentation.eval_crop", 0.95, {0.1, 1.0});
-  batches.scale = pair(settings, "augmentation.scale", batches.scale, {1e-4, 1.0});
-  batches.ratio = pair(settings, "augmentation.ratio", batches.ratio, {0.01, 100.0});
+  batches.scale = ascending_pair(settings, "augmentation.scale", batches.scale, {1e-4, 1.0});
+  batches.ratio = ascending_pair(settings, "augmentation.ratio", batches.ratio, {0.01, 100.0});
   batches.flip = settings.number("augmentation.flip", 0.5, {0.0, 1.0});
   batches.interpolation =
       settings.text("augmentation.interpolation", "bicubic", {"bicubic", "bilinear", "random"});

@@ -24,11 +24,7 @@ struct Options {
 
 int64_t elements_of(const std::vector<jobs::NamedShape>& shapes) {
   int64_t sum = 0;
-  for (const auto& shape : shapes) {
-    int64_t elements = 1;
-    for (const int64_t length : shape.shape) elements *= length;
-    sum += elements;
-  }
+  for (const jobs::NamedShape& shape : shapes) sum += shape.elements();
   return sum;
 }
 
@@ -59,20 +55,16 @@ nlohmann::ordered_json bytes_of(const RunPlan& plan) {
 }
 
 nlohmann::ordered_json describe(const RunPlan& plan) {
-  std::vector<double> rates, decays;
   const int64_t stride = plan.options.schedule_per_update ? 1 : plan.sampler.steps_per_epoch();
-  for (int64_t step = 0; step < plan.steps; step += stride) {
-    rates.push_back(plan.learning_rate.at(step));
-    decays.push_back(plan.weight_decay.at(step));
-  }
-  nlohmann::ordered_json schedules{{"unit", plan.options.schedule_per_update ? "update" : "epoch"},
-                                   {"learning_rate", rates},
-                                   {"weight_decay", decays}};
-  for (const jobs::Schedule& schedule : plan.job->schedules(plan.timeline())) {
-    for (int64_t step = 0; step < plan.steps; step += stride) {
-      schedules[schedule.name].push_back(schedule.at(step));
-    }
-  }
+  nlohmann::ordered_json schedules{{"unit", plan.options.schedule_per_update ? "update" : "epoch"}};
+  const auto add = [&](const std::string& name, const auto& at) {
+    std::vector<double> values;
+    for (int64_t step = 0; step < plan.steps; step += stride) values.push_back(at(step));
+    schedules[name] = std::move(values);
+  };
+  add("learning_rate", [&plan](int64_t step) { return plan.learning_rate.at(step); });
+  add("weight_decay", [&plan](int64_t step) { return plan.weight_decay.at(step); });
+  for (const jobs::Schedule& schedule : plan.job->schedules(plan.timeline())) add(schedule.name, schedule.at);
   return {{"recipe", plan.recipe.resolved_json()},
           {"steps_per_epoch", plan.sampler.steps_per_epoch()},
           {"steps", plan.steps},

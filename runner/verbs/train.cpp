@@ -24,11 +24,7 @@ void say(const World& world, const std::string& line) {
 void introduce(const RunPlan& plan, const World& world, const RunDirectory& run, const Progress& progress) {
   if (world.rank() != 0) return;
   int64_t parameters = 0;
-  for (const auto& shape : plan.job->parameters()) {
-    int64_t elements = 1;
-    for (const int64_t length : shape.shape) elements *= length;
-    parameters += elements;
-  }
+  for (const jobs::NamedShape& shape : plan.job->parameters()) parameters += shape.elements();
   say(world, fmt::format("{}: {}, {:.2f} M parameters, {} pictures in {} classes, {} rank{} for {} shard{}",
                          run.root.string(), plan.job->architecture().name,
                          static_cast<double>(parameters) / 1e6, plan.training_set->size(),

@@ -146,6 +146,10 @@ def wait_for_step(folder, step, process):
         time.sleep(0.01)
 
 
+def hashes(folder):
+    return {row["step"]: row["weights_hash"] for row in rows(folder)}
+
+
 class RunTest(unittest.TestCase):
     """A folder for each class of tests with a data set `data` and the recipe `recipe` in it."""
 
@@ -165,6 +169,16 @@ class RunTest(unittest.TestCase):
         path = cls.folder / name
         path.write_text((text or RECIPE).replace("{data}", str(cls.data)))
         return path
+
+    def killed(self, arguments, folder, step, ranks=2):
+        """Starts a job and kills its last rank once `step` is logged."""
+        process = start(*arguments, ranks=ranks)
+        try:
+            wait_for_step(folder, step, process)
+            os.kill(ranks_of(process)[-1], signal.SIGKILL)
+        finally:
+            done = finish(process)
+        self.assertNotEqual(done.code, 0)
 
     def ok(self, done):
         self.assertEqual(done.code, 0, done.err)

@@ -5,13 +5,9 @@ import shutil
 import signal
 import unittest
 
-from support import RunTest, finish, ranks_of, rows, run, start, wait_for_step
+from support import RunTest, finish, hashes, ranks_of, rows, run, start, wait_for_step
 
 STEPS = 24  # 2 epochs of 12
-
-
-def hashes(folder):
-    return {row["step"]: row["weights_hash"] for row in rows(folder)}
 
 
 class Bits(RunTest):
@@ -46,16 +42,6 @@ class Bits(RunTest):
         folder = self.folder / "threads"
         self.ok(run("train", self.recipe, "--run", folder, "--set", "data.threads=7"))
         self.assert_same_run(folder)
-
-    def killed(self, arguments, folder, step, ranks):
-        """Starts a job and kills its last rank once `step` is logged."""
-        process = start(*arguments, ranks=ranks)
-        try:
-            wait_for_step(folder, step, process)
-            os.kill(ranks_of(process)[-1], signal.SIGKILL)
-        finally:
-            done = finish(process)
-        self.assertNotEqual(done.code, 0)
 
     def test_killed_twice_in_one_epoch_and_resumed_on_other_worlds(self):
         folder = self.folder / "killed"

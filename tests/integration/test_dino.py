@@ -1,10 +1,8 @@
 """DINO as its users run it: one sequence of bits on any world and through kills, and refusals of what cannot work."""
 
-import os
-import signal
 import unittest
 
-from support import RunTest, finish, ranks_of, rows, run, start, wait_for_step
+from support import RunTest, rows, run
 
 RECIPE = """\
 job = "dino"
@@ -61,10 +59,6 @@ port = -1
 STEPS = 24  # 2 epochs of 12: the last layer is frozen in the first
 
 
-def hashes(folder):
-    return {row["step"]: row["weights_hash"] for row in rows(folder)}
-
-
 class Dino(RunTest):
     @classmethod
     def setUpClass(cls):
@@ -95,15 +89,6 @@ class Bits(Dino):
                 folder = self.folder / f"ranks-{ranks}"
                 self.ok(run("train", self.recipe, "--run", folder, ranks=ranks))
                 self.assert_same_run(folder)
-
-    def killed(self, arguments, folder, step):
-        process = start(*arguments, ranks=2)
-        try:
-            wait_for_step(folder, step, process)
-            os.kill(ranks_of(process)[-1], signal.SIGKILL)
-        finally:
-            done = finish(process)
-        self.assertNotEqual(done.code, 0)
 
     def test_killed_while_the_last_layer_is_frozen_and_after_it_thawed(self):
         for first, second in ((3, 8), (15, 20)):

@@ -3,7 +3,7 @@
 import torch
 from safetensors.torch import load_file, save_file
 
-from dino_reference import Network, schedules_of
+from dino_reference import Network
 from support import merged, toml_of
 
 RECIPE = {
@@ -59,7 +59,3 @@ def save_network(student, path):
 
 def saved(run, step, file):
     return load_file(run / "checkpoints" / f"step-{step:08d}" / file)
-
-
-def reference_schedules(recipe, steps_per_epoch):
-    return schedules_of(recipe, steps_per_epoch)

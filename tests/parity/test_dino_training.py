@@ -9,8 +9,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from dino_reference import DinoTraining
-from dino_support import dino_recipe, network, reference_schedules, save_network, saved, write_dino_recipe
+from dino_reference import DinoTraining, schedules_of
+from dino_support import dino_recipe, network, save_network, saved, write_dino_recipe
 from support import (ParityTest, in_parallel, make_data, read_batch, read_metrics, relative_distance, run_lockstep)
 
 STEPS = 20
@@ -79,7 +79,7 @@ class DinoParity(ParityTest):
 
     def follow(self, kind, recipe, student, batches):
         steps_per_epoch = STEPS // recipe["schedule"]["epochs"]
-        training = kind(student, reference_schedules(recipe, steps_per_epoch),
+        training = kind(student, schedules_of(recipe, steps_per_epoch),
                         norm_last_layer=recipe["head"]["norm_last_layer"],
                         freeze_steps=recipe["head"]["freeze_epochs"] * steps_per_epoch,
                         clip=recipe["optimizer"]["clip_gradient"])
