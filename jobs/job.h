@@ -2,9 +2,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <filesystem>
+#include <functional>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,8 +53,8 @@ class BatchSource {
   virtual const Tensors* next(int64_t* rows) = 0;
 };
 
-/// The pictures that an evaluation may look at. How they are cut into batches does not depend on the
-/// number of ranks, so that neither do the numbers that come out.
+/// The pictures that an evaluation may look at. How they are cut into batches does not depend on
+/// the number of ranks, so that neither do the numbers that come out.
 class EvaluationSets {
  public:
   virtual ~EvaluationSets() = default;
@@ -62,16 +66,21 @@ class EvaluationSets {
 
 /// What is to be evaluated, and what is wanted beside the measures.
 struct EvaluationRequest {
-  bool use_average = false;           // the average in place of the parameters
-  std::vector<Tensors>* outputs = nullptr;  // per batch of this rank: "samples" and what the model gave
+  std::string task;              // one of the recipe's; empty: the first of them
+  std::filesystem::path images;  // for a task on pictures of its own: a folder or a file
+  bool use_average = false;      // the average in place of the parameters
+  // Per batch of this rank: "samples" and what the model gave.
+  std::vector<Tensors>* outputs = nullptr;
+  // For a task that draws: puts a file, named by its path below the folder for drawings. Any rank.
+  std::function<void(const std::filesystem::path& name, std::span<const std::byte> bytes)> write;
 };
 
 using Measures = std::vector<std::pair<std::string, double>>;
 
-/// The mathematics of one kind of training. The runner owns time: it calls, in each step and for each
-/// of this rank's shards, loss() and its backward; after the sum over all shards after_sum(); then it
-/// updates parameters and average. Used by one thread. A job never communicates within a step: what
-/// must be added up over the shards it writes into its sums.
+/// The mathematics of one kind of training. The runner owns time: it calls, in each step and for
+/// each of this rank's shards, loss() and its backward; after the sum over all shards after_sum();
+/// then it updates parameters and average. Used by one thread. A job never communicates within a
+/// step: what must be added up over the shards it writes into its sums.
 class Job {
  public:
   virtual ~Job() = default;
@@ -90,17 +99,19 @@ class Job {
 
   virtual const BatchMaker& training_batches() const = 0;
 
-  /// The mean loss of one shard, a scalar to be differentiated; fills `sums` with what this shard adds.
+  /// The mean loss of one shard, a scalar to be differentiated; fills `sums` with what this shard
+  /// adds.
   virtual at::Tensor loss(const Tensors& batch, const ShardKey& key, const Tensors& sums) = 0;
   /// `sums` are those of all `shards`; moves the buffers.
   virtual void after_sum(const Tensors& sums, int64_t shards) = 0;
   /// How much of the average is kept by the update that makes step `step` (counted from 1).
   virtual double average_decay(int64_t step) const = 0;
 
-  /// What the job has to tell of the step whose sums came last, beside its loss. May wait for the device.
+  /// What the job has to tell of the step whose sums came last, beside its loss. May wait for the
+  /// device.
   virtual Measures report() { return {}; }
-  /// Empty as long as training goes well; else what is wrong, what it means and what to try. Judges by
-  /// the reports given so far.
+  /// Empty as long as training goes well; else what is wrong, what it means and what to try. Judges
+  /// by the reports given so far.
   virtual std::string concern() const { return {}; }
 
   /// All ranks together, exact over the whole set; every rank gets the same measures.

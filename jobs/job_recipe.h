@@ -24,6 +24,15 @@ struct Architecture {
   std::vector<std::string> formats;  // of export: the projects that have this model
 };
 
+/// A way to judge what was learnt.
+struct EvaluationTask {
+  enum class Pictures { labelled_sets, given };  // data.train and data.val, or a folder of the caller's
+
+  std::string name;
+  Pictures pictures = Pictures::labelled_sets;
+  bool draws = false;  // writes pictures
+};
+
 /// The length of a run: what a job's own schedules are functions of.
 struct Timeline {
   int64_t steps_per_epoch = 1;
@@ -56,6 +65,8 @@ class JobRecipe {
   virtual bool evaluates_parameters() const = 0;
   virtual std::unique_ptr<BatchMaker> training_batches() const = 0;
   virtual std::unique_ptr<BatchMaker> evaluation_batches() const = 0;
+  /// The first is what is done in the course of a run.
+  virtual std::vector<EvaluationTask> evaluation_tasks() const = 0;
   /// The job's own beside the runner's learning rate and weight decay.
   virtual std::vector<Schedule> schedules(const Timeline& timeline) const = 0;
 };

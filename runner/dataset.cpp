@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "comm/error.h"
+#include "jobs/pixels/decode.h"
 
 namespace lockstep::runner {
 namespace {
@@ -19,12 +20,6 @@ namespace fs = std::filesystem;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 char lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); }
-
-bool is_picture(const fs::path& path) {
-  std::string extension = path.extension().string();
-  std::ranges::transform(extension, extension.begin(), lower);
-  return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
-}
 
 // A run of digits without its leading zeros.
 std::string_view number_at(const std::string& text, size_t begin, size_t& end) {
@@ -52,7 +47,7 @@ std::vector<std::string> pictures_under(const fs::path& folder, const std::strin
   std::vector<std::string> paths;
   const auto options = fs::directory_options::follow_directory_symlink;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder / within, options)) {
-    if (!entry.is_directory() && is_picture(entry.path())) {
+    if (!entry.is_directory() && pixels::has_picture_name(entry.path())) {
       paths.push_back(entry.path().lexically_relative(folder).lexically_normal().string());
     }
   }

@@ -128,7 +128,7 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
 }
 
 bool may_change_on_resume(const std::string& key) {
-  for (const char* prefix : {"data.", "log.", "checkpoint.", "monitoring.", "evaluation.every"}) {
+  for (const char* prefix : {"data.", "log.", "checkpoint.", "monitoring.", "evaluation."}) {
     if (key.starts_with(prefix)) return true;
   }
   return false;

@@ -7,12 +7,12 @@
 #include <optional>
 #include <utility>
 
+#include "jobs/dino/backbone.h"
 #include "jobs/dino/collapse.h"
 #include "jobs/dino/dino_head.h"
 #include "jobs/dino/dino_loss.h"
-#include "jobs/dino/knn.h"
+#include "jobs/dino/evaluations/knn.h"
 #include "jobs/models/drop_path.h"
-#include "jobs/models/vit.h"
 
 namespace lockstep::jobs {
 namespace {
@@ -23,7 +23,7 @@ bool decays(const NamedShape& parameter) {
 }
 
 struct Network {
-  Vit backbone;
+  std::unique_ptr<Backbone> backbone;
   DinoHead head;
 };
 
@@ -80,7 +80,7 @@ class DinoJob final : public Job {
     const at::Tensor targets = teach(global, key.step, sums);
     std::vector<at::Tensor> crops{global};
     if (recipe_.crops().local_count > 0) crops.push_back(local_crops(batch));
-    const at::Tensor features = student_->backbone.class_tokens(crops, branch_scales(key, batch, global));
+    const at::Tensor features = student_->backbone->train(crops, branch_scales(key, batch, global));
     const at::Tensor loss = dino_loss(student_->head.logits(features), targets);
     const at::NoGradGuard no_grad;
     sums.at("cross_entropy").copy_(loss.reshape({1}));
@@ -92,10 +92,10 @@ class DinoJob final : public Job {
     const at::Tensor& center = state_.buffers.at("center");
     const auto rows = static_cast<double>(2 * shard_pictures_ * shards);
     center.mul_(kCenterMomentum).add_(sums.at("teacher_logits"), (1.0 - kCenterMomentum) / rows);
-    report_ = at::cat({sums.at("teacher_entropy") / static_cast<double>(shards),
-                       sums.at("cross_entropy") / static_cast<double>(shards),
-                       center.norm().reshape({1}),
-                       (sums.at("teacher_features") / rows).norm().reshape({1})});
+    report_ =
+        at::cat({sums.at("teacher_entropy") / static_cast<double>(shards),
+                 sums.at("cross_entropy") / static_cast<double>(shards), center.norm().reshape({1}),
+                 (sums.at("teacher_features") / rows).norm().reshape({1})});
   }
 
   double average_decay(int64_t step) const override {
@@ -120,14 +120,14 @@ class DinoJob final : public Job {
   // In float32, as the official evaluations.
   Measures evaluate(const EvaluationSets& sets, comm::Communicator& communicator,
                     const EvaluationRequest& request) override {
-    const Vit backbone(shape_, request.use_average ? state_.average : state_.parameters, "backbone.",
-                       at::kFloat);
-    return knn_accuracy(backbone, sets, *evaluation_, communicator, request.outputs);
+    const auto backbone = make_backbone(
+        options_, request.use_average ? state_.average : state_.parameters, at::kFloat);
+    return knn_accuracy(*backbone, sets, *evaluation_, communicator, request.outputs);
   }
 
  private:
   Network network(const Tensors& parameters) const {
-    return {Vit(shape_, parameters, "backbone.", compute_type_),
+    return {make_backbone(options_, parameters, compute_type_),
             DinoHead(parameters, "head.", compute_type_)};
   }
 
@@ -141,7 +141,7 @@ class DinoJob final : public Job {
   // The targets of the global crops; adds what the teacher gave to the sums.
   at::Tensor teach(const at::Tensor& global, int64_t step, const Tensors& sums) {
     const at::NoGradGuard no_grad;
-    const at::Tensor features = teacher_->backbone.class_tokens({global});
+    const at::Tensor features = teacher_->backbone->train({global}, {});
     const at::Tensor logits = teacher_->head.logits(features);
     const at::Tensor targets = dino_targets(logits, state_.buffers.at("center"),
                                             teacher_temperature(options_, timeline_, step));
@@ -160,7 +160,8 @@ class DinoJob final : public Job {
     return at::cat(crops);
   }
 
-  at::Tensor branch_scales(const ShardKey& key, const Tensors& batch, const at::Tensor& global) const {
+  at::Tensor branch_scales(const ShardKey& key, const Tensors& batch,
+                           const at::Tensor& global) const {
     const int64_t pictures = batch.at("crops.0").size(0) * (2 + recipe_.crops().local_count);
     const at::Tensor scales = draw_branch_scales(
         options_.drop_path, shape_.depth, 2, pictures,

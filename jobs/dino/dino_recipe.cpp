@@ -117,6 +117,10 @@ std::unique_ptr<BatchMaker> DinoRecipe::evaluation_batches() const {
   return make_dino_evaluation_batches(crops_);
 }
 
+std::vector<EvaluationTask> DinoRecipe::evaluation_tasks() const {
+  return {{.name = "knn"}};
+}
+
 std::vector<Schedule> DinoRecipe::schedules(const Timeline& timeline) const {
   return {{"teacher_momentum",
            [o = options_, timeline](int64_t step) { return teacher_momentum(o, timeline, step); }},

@@ -23,6 +23,7 @@ class DinoRecipe final : public JobRecipe {
   bool evaluates_parameters() const override { return false; }
   std::unique_ptr<BatchMaker> training_batches() const override;
   std::unique_ptr<BatchMaker> evaluation_batches() const override;
+  std::vector<EvaluationTask> evaluation_tasks() const override;
   std::vector<Schedule> schedules(const Timeline& timeline) const override;
 
   const DinoOptions& options() const { return options_; }

@@ -7,6 +7,7 @@
 #include <png.h>
 
 #include <algorithm>
+#include <cctype>
 #include <csetjmp>
 #include <cstring>
 #include <string>
@@ -191,6 +192,12 @@ Image decode(std::span<const std::byte> file) {
   if (starts_with(file, {0xFF, 0xD8, 0xFF})) return decode_jpeg(file);
   if (starts_with(file, {0x89, 'P', 'N', 'G', 0x0D, 0x0A, 0x1A, 0x0A})) return decode_png(file);
   throw ImageError("it is neither a JPEG nor a PNG");
+}
+
+bool has_picture_name(const std::filesystem::path& file) {
+  std::string extension = file.extension().string();
+  for (char& c : extension) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
 }
 
 }  // namespace lockstep::pixels

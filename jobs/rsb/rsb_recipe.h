@@ -22,6 +22,7 @@ class RsbRecipe final : public JobRecipe {
   bool evaluates_parameters() const override { return true; }
   std::unique_ptr<BatchMaker> training_batches() const override;
   std::unique_ptr<BatchMaker> evaluation_batches() const override;
+  std::vector<EvaluationTask> evaluation_tasks() const override { return {{.name = "accuracy"}}; }
   std::vector<Schedule> schedules(const Timeline&) const override { return {}; }
 
   const RsbOptions& options() const { return options_; }

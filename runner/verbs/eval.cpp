@@ -1,6 +1,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstring>
@@ -9,6 +10,7 @@
 
 #include "comm/gather_rows.h"
 #include "runner/checkpoint.h"
+#include "runner/files.h"
 #include "runner/launch.h"
 #include "runner/model.h"
 #include "runner/run_directory.h"
@@ -30,7 +32,8 @@ void load(const EvalOptions& options, const RunPlan& plan, Model& model, World& 
     if (is_run(checkpoint)) {
       checkpoint = CheckpointStore(RunDirectory{checkpoint}.checkpoints())
                        .newest_sound([](const std::string& problem) {
-                         std::cerr << "warning: " << problem << "; falling back to the one before\n";
+                         std::cerr << "warning: " << problem
+                                   << "; falling back to the one before\n";
                        });
     } else {
       verify_checkpoint(checkpoint);
@@ -40,8 +43,8 @@ void load(const EvalOptions& options, const RunPlan& plan, Model& model, World& 
 }
 
 // A rank whose turn never came learns from rank 0, which has the first batch, what the outputs are.
-std::vector<std::pair<std::string, at::Tensor>> empty_outputs(const std::vector<jobs::Tensors>& batches,
-                                                              comm::Communicator& communicator) {
+std::vector<std::pair<std::string, at::Tensor>> empty_outputs(
+    const std::vector<jobs::Tensors>& batches, comm::Communicator& communicator) {
   nlohmann::json shapes = nlohmann::json::array();
   if (communicator.rank() == 0) {
     for (const auto& [name, tensor] : batches.front()) {
@@ -69,22 +72,74 @@ void write_outputs(const std::string& file, const std::vector<jobs::Tensors>& ba
   if (communicator.rank() == 0) write_safetensors(file, arrays.arrays());
 }
 
+// What a task looks at must be there, and nothing that it would pass over.
+void require_pictures(const EvalOptions& options, const jobs::EvaluationTask& task,
+                      const RunPlan& plan) {
+  const bool given = task.pictures == jobs::EvaluationTask::Pictures::given;
+  if (given && options.images.empty()) {
+    throw UsageError("E106", fmt::format("--task {} has no pictures to look at", task.name),
+                     "add --images PATH");
+  }
+  if (given && !fs::exists(options.images)) {
+    throw DataError("E201", fmt::format("'{}' does not exist", options.images),
+                    "name a folder of pictures");
+  }
+  if (!given && !options.images.empty()) {
+    throw UsageError("E105",
+                     fmt::format("--task {} looks at data.train and data.val alone", task.name),
+                     "--set data.val=FOLDER in place of --images");
+  }
+  if (!given && !plan.validation_set) {
+    throw UsageError("E106", "'data.val' is missing: there is nothing to evaluate on",
+                     "add --set data.val=FOLDER");
+  }
+  if (task.draws && options.out.empty()) {
+    throw UsageError("E106", fmt::format("--task {} draws pictures, but where to?", task.name),
+                     "add --out DIR");
+  }
+}
+
+RunPlan plan_evaluation(const EvalOptions& options, const World& world) {
+  Recipe recipe = read_source(options.source, options.overrides);
+  constexpr int64_t kAnySamples = 1 << 30;  // the sets of the recipe are not looked at
+  return make_plan(std::move(recipe), {.defaults = launch_defaults(world),
+                                       .samples = options.images.empty() ? 0 : kAnySamples});
+}
+
+jobs::EvaluationTask find_task(const std::string& name, const jobs::JobRecipe& job) {
+  const std::vector<jobs::EvaluationTask> tasks = job.evaluation_tasks();
+  if (name.empty()) return tasks.front();
+  std::vector<std::string> names;
+  for (const jobs::EvaluationTask& task : tasks) {
+    if (task.name == name) return task;
+    names.push_back(task.name);
+  }
+  throw UsageError("E105",
+                   fmt::format("the job '{}' has no evaluation '{}' for a {}", job.job(), name,
+                               job.architecture().name),
+                   fmt::format("--task {}", fmt::join(names, ", ")));
+}
+
+void write_drawing(const fs::path& file, std::span<const std::byte> bytes) {
+  make_folders(file.parent_path());
+  write_file(file, {bytes});
+}
+
 }  // namespace
 
 ExitCode eval(World& world, const EvalOptions& options) {
   const bool trained = is_run(options.source) || is_checkpoint(options.source);
-  const RunPlan plan =
-      make_plan(read_source(options.source, options.overrides), {.defaults = launch_defaults(world)});
-  if (!plan.validation_set) {
-    throw UsageError("E106", "'data.val' is missing: there is nothing to evaluate on",
-                     "add --set data.val=FOLDER");
-  }
+  const RunPlan plan = plan_evaluation(options, world);
+  const jobs::EvaluationTask task = find_task(options.task, *plan.job);
+  require_pictures(options, task, plan);
   if (!trained && options.weights.empty() && !options.initial) {
-    throw UsageError("E106", "a recipe alone has no weights to evaluate",
-                     "add --weights FILE.safetensors, or --initial for those that a run starts from");
+    throw UsageError(
+        "E106", "a recipe alone has no weights to evaluate",
+        "add --weights FILE.safetensors, or --initial for those that a run starts from");
   }
   if (options.average && !plan.job->keeps_average()) {
-    throw UsageError("E105", "this run keeps no average", "leave --average out; average.decay asks for one");
+    throw UsageError("E105", "this run keeps no average",
+                     "leave --average out; average.decay asks for one");
   }
   const Device device = choose_device(plan.options, world);
   world.start();
@@ -93,8 +148,13 @@ ExitCode eval(World& world, const EvalOptions& options) {
   std::vector<jobs::Tensors> outputs;
   const jobs::Measures measures =
       evaluate(plan, model, world.communicator(), data_threads(plan.options, world),
-               {.use_average = options.average || !plan.job->evaluates_parameters(),
-                .outputs = options.outputs.empty() ? nullptr : &outputs});
+               {.task = task.name,
+                .images = options.images,
+                .use_average = options.average || !plan.job->evaluates_parameters(),
+                .outputs = options.outputs.empty() ? nullptr : &outputs,
+                .write = [&](const fs::path& name, std::span<const std::byte> bytes) {
+                  write_drawing(fs::path(options.out) / name, bytes);
+                }});
   if (!options.outputs.empty()) write_outputs(options.outputs, outputs, world.communicator());
   if (world.rank() == 0) {
     std::string line;

@@ -26,6 +26,7 @@ ExitCode resume(World& world, const ResumeOptions& options);
 
 struct EvalOptions {
   std::string source, weights, outputs;
+  std::string task, images, out;
   bool average = false;
   bool initial = false;
   std::vector<std::string> overrides;

@@ -1,4 +1,4 @@
-#include "jobs/dino/knn.h"
+#include "jobs/dino/evaluations/knn.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -24,23 +24,24 @@ struct Bank {
   at::Tensor labels;
 };
 
-Bank make_bank(const Vit& backbone, const EvaluationSets& sets, const BatchMaker& batches,
+Bank make_bank(const Backbone& backbone, const EvaluationSets& sets, const BatchMaker& batches,
                comm::Communicator& communicator) {
-  const int64_t dim = backbone.shape().dim;
+  const int64_t dim = backbone.dim();
   std::vector<at::Tensor> features{at::zeros({0, dim})};
   std::vector<at::Tensor> labels{at::zeros({0}, at::kLong)}, samples{at::zeros({0}, at::kLong)};
   const std::unique_ptr<BatchSource> source = sets.open(Split::training, batches);
   int64_t rows = 0;
   at::Device device = at::kCPU;
   while (const Tensors* batch = source->next(&rows)) {
-    const at::Tensor tokens = backbone.class_tokens({batch->at("images").narrow(0, 0, rows)});
+    const at::Tensor tokens = backbone.features(batch->at("images").narrow(0, 0, rows));
     device = tokens.device();
     features.push_back(unit_rows(tokens).cpu());
     labels.push_back(batch->at("labels").narrow(0, 0, rows).cpu().clone());
     samples.push_back(batch->at("samples").narrow(0, 0, rows).cpu().clone());
   }
   const at::Tensor order = comm::gather_rows(at::cat(samples), communicator);
-  Bank bank{at::empty({sets.size(Split::training), dim}), at::empty({sets.size(Split::training)}, at::kLong)};
+  Bank bank{at::empty({sets.size(Split::training), dim}),
+            at::empty({sets.size(Split::training)}, at::kLong)};
   bank.features.index_copy_(0, order, comm::gather_rows(at::cat(features), communicator));
   bank.labels.index_copy_(0, order, comm::gather_rows(at::cat(labels), communicator));
   return {bank.features.to(device), bank.labels.to(device)};
@@ -49,8 +50,8 @@ Bank make_bank(const Vit& backbone, const EvaluationSets& sets, const BatchMaker
 // Right answers for each number of neighbours: the first choice, one of the first five.
 using Hits = std::array<std::array<double, 2>, kNeighbours.size()>;
 
-void count_hits(const Bank& bank, const at::Tensor& features, const at::Tensor& labels, int64_t classes,
-                Hits& hits) {
+void count_hits(const Bank& bank, const at::Tensor& features, const at::Tensor& labels,
+                int64_t classes, Hits& hits) {
   const int64_t most = std::min(kNeighbours.back(), bank.features.size(0));
   const auto [cosines, nearest] = unit_rows(features).matmul(bank.features.t()).topk(most, 1);
   const at::Tensor votes = (cosines / kTemperature).exp();
@@ -68,15 +69,16 @@ void count_hits(const Bank& bank, const at::Tensor& features, const at::Tensor& 
 
 }  // namespace
 
-Measures knn_accuracy(const Vit& backbone, const EvaluationSets& sets, const BatchMaker& batches,
-                      comm::Communicator& communicator, std::vector<Tensors>* outputs) {
+Measures knn_accuracy(const Backbone& backbone, const EvaluationSets& sets,
+                      const BatchMaker& batches, comm::Communicator& communicator,
+                      std::vector<Tensors>* outputs) {
   const at::NoGradGuard no_grad;
   const Bank bank = make_bank(backbone, sets, batches, communicator);
   Hits mine{};
   const std::unique_ptr<BatchSource> source = sets.open(Split::validation, batches);
   int64_t rows = 0;
   while (const Tensors* batch = source->next(&rows)) {
-    const at::Tensor features = backbone.class_tokens({batch->at("images").narrow(0, 0, rows)});
+    const at::Tensor features = backbone.features(batch->at("images").narrow(0, 0, rows));
     count_hits(bank, features, batch->at("labels").narrow(0, 0, rows), sets.classes(), mine);
     if (outputs == nullptr) continue;
     Tensors& output = outputs->emplace_back();
