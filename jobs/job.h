@@ -31,7 +31,14 @@ struct TensorSpec {
   int64_t frozen_steps = 0;    // parameters: so many updates at first leave it out altogether
   bool channels_last = false;  // four dimensions, the second innermost in memory
   float initial = 0.0f;        // buffers: what they start from
-  bool averaged = false;       // buffers: the average follows them as it follows parameters
+
+  /// Buffers: whether the average has one of its own.
+  enum class Twin {
+    none,
+    follows,   // as it follows parameters
+    separate,  // the job moves it
+  };
+  Twin twin = Twin::none;
 };
 
 /// The views that a job works on; bound once, alive as long as the job. `average` and
@@ -98,6 +105,12 @@ class Job {
   virtual void initialise(uint64_t seed) = 0;
 
   virtual const BatchMaker& training_batches() const = 0;
+
+  /// True for a job whose norms take the statistics of the whole batch: a rank's shards then come as
+  /// one, the key being that of the first, and each step communicates more than once.
+  virtual bool joins_shards() const { return false; }
+  /// Whom such norms add up with; called once, before the first step.
+  virtual void synchronise_over(comm::Communicator&) {}
 
   /// The mean loss of one shard, a scalar to be differentiated; fills `sums` with what this shard
   /// adds.

@@ -90,7 +90,7 @@ std::vector<UpdateSegment> Arenas::update_segments() const {
 void Arenas::follow_buffers(double decay) const {
   const at::NoGradGuard no_grad;
   for (const jobs::TensorSpec& spec : buffer_table.specs()) {
-    if (spec.averaged) {
+    if (spec.twin == jobs::TensorSpec::Twin::follows) {
       state.average_buffers.at(spec.name).lerp_(state.buffers.at(spec.name), 1.0 - decay);
     }
   }

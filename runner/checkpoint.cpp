@@ -35,7 +35,7 @@ std::vector<Part> parts_of(const Arenas& arenas) {
   if (arenas.average.defined()) {
     jobs::Tensors buffers;
     for (const jobs::TensorSpec& spec : arenas.buffer_table.specs()) {
-      if (spec.averaged) buffers.add(spec.name, arenas.state.average_buffers.at(spec.name));
+      if (spec.twin != jobs::TensorSpec::Twin::none) buffers.add(spec.name, arenas.state.average_buffers.at(spec.name));
     }
     parts.push_back({"average.safetensors", {{"", arenas.state.average}, {"", buffers}}});
   }

@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -41,6 +42,17 @@ comm::SumArena::Layout layout(const SegmentTable& parameters, const SegmentTable
   return layout;
 }
 
+// The rows of several batches, one batch after the other.
+jobs::Tensors joined(const std::vector<ShardBatch>& batches) {
+  jobs::Tensors all;
+  for (const auto& [name, tensor] : batches.front().tensors) {
+    std::vector<at::Tensor> parts;
+    for (const ShardBatch& batch : batches) parts.push_back(batch.tensors.at(name));
+    all.add(name, at::cat(parts));
+  }
+  return all;
+}
+
 }  // namespace
 
 Step::Step(jobs::Job& job, Arenas& arenas, const UpdateOptions& options,
@@ -49,16 +61,18 @@ Step::Step(jobs::Job& job, Arenas& arenas, const UpdateOptions& options,
       arenas_(arenas),
       options_(options),
       kernels_(kernels),
+      communicator_(communicator),
       shards_(shards),
       segments_(arenas.update_segments()),
       tail_table_(tail_table(job)),
       sums_(communicator, layout(arenas.parameter_table, tail_table_),
-            static_cast<int>(shards / communicator.size()), arenas.parameters.device()) {
+            job.joins_shards() ? 1 : static_cast<int>(local_shards()), arenas.parameters.device()) {
   for (const at::Tensor& buffer : sums_.buffers()) {
     gradients_.push_back(arenas_.parameter_table.views(buffer));
-    tails_.push_back(tail_table_.views(
-        buffer.narrow(0, arenas_.parameter_table.size(), tail_table_.size())));
+    tails_.push_back(
+        tail_table_.views(buffer.narrow(0, arenas_.parameter_table.size(), tail_table_.size())));
   }
+  if (job.joins_shards()) job.synchronise_over(communicator);
   register_hooks();
 }
 
@@ -72,8 +86,8 @@ void Step::register_hooks() {
   int64_t segment = 0;
   for (const auto& [name, parameter] : arenas_.state.parameters) {
     torch::autograd::impl::set_post_acc_grad_hooks(
-        parameter, std::make_unique<GradientReady>(
-                       [this, segment] { sums_.segment_ready(segment); }));
+        parameter,
+        std::make_unique<GradientReady>([this, segment] { sums_.segment_ready(segment); }));
     ++segment;
   }
 }
@@ -90,14 +104,26 @@ void Step::choose_trained(int64_t step) {
 }
 
 void Step::add_shard(const ShardBatch& batch, Votes votes) {
+  if (!job_.joins_shards() || local_shards() == 1) return add(batch.tensors, batch.key, votes);
+  // The memory of a batch is lent until this returns.
+  ShardBatch& copy = waiting_.emplace_back(ShardBatch{batch.key, {}});
+  for (const auto& [name, tensor] : batch.tensors) copy.tensors.add(name, tensor.clone());
+  if (static_cast<int64_t>(waiting_.size()) < local_shards()) return;
+  add(joined(waiting_), waiting_.front().key, votes);
+  waiting_.clear();
+}
+
+void Step::add(const jobs::Tensors& batch, const jobs::ShardKey& key, Votes votes) {
   const auto buffer = static_cast<size_t>(sums_.begin_shard());
   // Autograd adds into a gradient that is there already: straight into the arena.
   for (const auto& [name, parameter] : arenas_.state.parameters) {
     parameter.mutable_grad() = gradients_[buffer].at(name);
   }
-  choose_trained(batch.key.step);
+  choose_trained(key.step);
   const jobs::Tensors& tail = tails_[buffer];
-  const at::Tensor loss = job_.loss(batch.tensors, batch.key, tail);
+  // A sum over the shards is expected, also where several are one.
+  const double weight = job_.joins_shards() ? static_cast<double>(local_shards()) : 1.0;
+  const at::Tensor loss = job_.loss(batch, key, tail) * weight;
   {
     const at::NoGradGuard no_grad;
     tail.at("step.loss").copy_(loss.reshape({1}));
@@ -133,11 +159,11 @@ void Step::update(UpdateStep step) {
     return arena.defined() ? arena.mutable_data_ptr<float>() : nullptr;
   };
   kernels_.update(segments_, options_, step, squared_norms_,
-                 {.parameters = memory(arenas_.parameters),
-                  .gradients = memory(sums_.buffers().front()),
-                  .moment1 = memory(arenas_.moment1),
-                  .moment2 = memory(arenas_.moment2),
-                  .average = memory(arenas_.average)});
+                  {.parameters = memory(arenas_.parameters),
+                   .gradients = memory(sums_.buffers().front()),
+                   .moment1 = memory(arenas_.moment1),
+                   .moment2 = memory(arenas_.moment2),
+                   .average = memory(arenas_.average)});
   if (arenas_.average.defined()) arenas_.follow_buffers(step.average_decay);
 }
 

@@ -29,8 +29,8 @@ struct ShardBatch {
   jobs::Tensors tensors;
 };
 
-/// One update of the weights: forward and backward of each shard, the one sum, then the update of all
-/// arenas. Owns the sum arena. Used by one thread.
+/// One update of the weights: forward and backward of each shard, the one sum, then the update of
+/// all arenas. Owns the sum arena. Used by one thread.
 class Step {
  public:
   /// `shards` of the whole batch; this rank has shards / communicator.size() of them.
@@ -47,13 +47,16 @@ class Step {
   void update(UpdateStep step);
 
  private:
+  int64_t local_shards() const { return shards_ / communicator_.size(); }
   void register_hooks();
+  void add(const jobs::Tensors& batch, const jobs::ShardKey& key, Votes votes);
   void choose_trained(int64_t step);
 
   jobs::Job& job_;
   Arenas& arenas_;
   UpdateOptions options_;
   UpdateKernels kernels_;
+  comm::Communicator& communicator_;
   int64_t shards_;
   std::vector<UpdateSegment> segments_;
   SegmentTable tail_table_;
@@ -61,6 +64,7 @@ class Step {
   std::vector<jobs::Tensors> gradients_;  // per buffer of the sum arena
   std::vector<jobs::Tensors> tails_;      // per buffer: the job's sums, then ours
   std::vector<double> squared_norms_;
+  std::vector<ShardBatch> waiting_;  // to be joined
 };
 
 }  // namespace lockstep::runner

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "jobs/models/batch_norm.h"
 #include "jobs/models/layers.h"
 #include "jobs/tensors.h"
 
@@ -15,7 +16,9 @@ namespace lockstep::jobs {
 /// weight_v. Views of given parameters under the official names after `prefix`.
 class DinoHead {
  public:
-  DinoHead(const Tensors& parameters, const std::string& prefix, at::ScalarType compute_type);
+  /// `norms` make its batch norms, where `parameters` has them.
+  DinoHead(const Tensors& parameters, const Tensors& buffers, const std::string& prefix,
+           SynchronisedNorms* norms, at::ScalarType compute_type);
 
   /// [rows, dim] to float32 logits [rows, out_dim].
   at::Tensor logits(const at::Tensor& features) const;
@@ -23,7 +26,9 @@ class DinoHead {
  private:
   at::ScalarType compute_type_;
   std::vector<Affine> layers_;
-  at::Tensor norms_, directions_;
+  std::vector<BatchNorm> batch_norms_;  // after the first two, or none
+  SynchronisedNorms* norms_;
+  at::Tensor lengths_, directions_;  // of the last layer's rows
 };
 
 /// The official initial weights: normal of deviation 0.02, norms 1, and for the directions torch's

@@ -33,7 +33,6 @@ class DinoJob final : public Job {
       : recipe_(recipe),
         options_(recipe.options()),
         timeline_(timeline),
-        shape_(recipe.backbone()),
         compute_type_(placement.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat),
         training_(recipe.training_batches()),
         evaluation_(recipe.evaluation_batches()),
@@ -52,50 +51,63 @@ class DinoJob final : public Job {
   }
 
   std::vector<TensorSpec> buffers() const override {
-    return {{.name = "center", .shape = {1, options_.out_dim}}};
+    std::vector<TensorSpec> specs;
+    for (const NamedShape& entry : recipe_.buffers()) {
+      const bool is_center = entry.name == "center";
+      specs.push_back({.name = entry.name,
+                       .shape = entry.shape,
+                       .initial = entry.name.ends_with("running_var") ? 1.0f : 0.0f,
+                       .twin = is_center ? TensorSpec::Twin::none : TensorSpec::Twin::separate});
+    }
+    return specs;
   }
 
   std::vector<TensorSpec> sums() const override {
     return {{.name = "teacher_logits", .shape = {1, options_.out_dim}},
-            {.name = "teacher_features", .shape = {shape_.dim}},
+            {.name = "teacher_features", .shape = {recipe_.feature_dim()}},
             {.name = "teacher_entropy", .shape = {1}},
             {.name = "cross_entropy", .shape = {1}}};
   }
 
   void bind(State state) override {
     state_ = std::move(state);
-    student_.emplace(network(state_.parameters));
-    teacher_.emplace(network(state_.average));
+    student_.emplace(network(state_.parameters, state_.buffers));
+    teacher_.emplace(network(state_.average, state_.average_buffers));
   }
 
   void initialise(uint64_t seed) override {
-    initialise_vit(state_.parameters, "backbone.", seed);
+    initialise_backbone(options_, state_.parameters, seed);
     initialise_dino_head(state_.parameters, "head.", seed);
   }
 
   const BatchMaker& training_batches() const override { return *training_; }
 
+  bool joins_shards() const override { return options_.has_batch_norms(); }
+  void synchronise_over(comm::Communicator& communicator) override { norms_.use(communicator); }
+
   at::Tensor loss(const Tensors& batch, const ShardKey& key, const Tensors& sums) override {
+    norms_.begin_step();
     const at::Tensor global = at::cat({batch.at("crops.0"), batch.at("crops.1")});
     const at::Tensor targets = teach(global, key.step, sums);
     std::vector<at::Tensor> crops{global};
     if (recipe_.crops().local_count > 0) crops.push_back(local_crops(batch));
-    const at::Tensor features = student_->backbone->train(crops, branch_scales(key, batch, global));
+    const at::Tensor features = student_->backbone->train(crops, branch_scales(key, global));
     const at::Tensor loss = dino_loss(student_->head.logits(features), targets);
     const at::NoGradGuard no_grad;
-    sums.at("cross_entropy").copy_(loss.reshape({1}));
+    sums.at("cross_entropy").copy_(loss.reshape({1}) * shards_in(global));
     return loss;
   }
 
   void after_sum(const Tensors& sums, int64_t shards) override {
     const at::NoGradGuard no_grad;
     const at::Tensor& center = state_.buffers.at("center");
-    const auto rows = static_cast<double>(2 * shard_pictures_ * shards);
+    const auto rows = static_cast<double>(2 * options_.shard_pictures * shards);
     center.mul_(kCenterMomentum).add_(sums.at("teacher_logits"), (1.0 - kCenterMomentum) / rows);
     report_ =
         at::cat({sums.at("teacher_entropy") / static_cast<double>(shards),
                  sums.at("cross_entropy") / static_cast<double>(shards), center.norm().reshape({1}),
                  (sums.at("teacher_features") / rows).norm().reshape({1})});
+    norms_.end_step();
   }
 
   double average_decay(int64_t step) const override {
@@ -120,15 +132,22 @@ class DinoJob final : public Job {
   // In float32, as the official evaluations.
   Measures evaluate(const EvaluationSets& sets, comm::Communicator& communicator,
                     const EvaluationRequest& request) override {
-    const auto backbone = make_backbone(
-        options_, request.use_average ? state_.average : state_.parameters, at::kFloat);
+    const auto backbone =
+        request.use_average
+            ? make_backbone(options_, state_.average, state_.average_buffers, nullptr, at::kFloat)
+            : make_backbone(options_, state_.parameters, state_.buffers, nullptr, at::kFloat);
     return knn_accuracy(*backbone, sets, *evaluation_, communicator, request.outputs);
   }
 
  private:
-  Network network(const Tensors& parameters) const {
-    return {make_backbone(options_, parameters, compute_type_),
-            DinoHead(parameters, "head.", compute_type_)};
+  Network network(const Tensors& parameters, const Tensors& buffers) {
+    return {make_backbone(options_, parameters, buffers, &norms_, compute_type_),
+            DinoHead(parameters, buffers, "head.", &norms_, compute_type_)};
+  }
+
+  // How many shards stand in one batch: several where norms are over all of it.
+  int64_t shards_in(const at::Tensor& global) const {
+    return global.size(0) / 2 / options_.shard_pictures;
   }
 
   // The last layer begins after some epochs; its norms never do where they are to stay 1.
@@ -145,10 +164,9 @@ class DinoJob final : public Job {
     const at::Tensor logits = teacher_->head.logits(features);
     const at::Tensor targets = dino_targets(logits, state_.buffers.at("center"),
                                             teacher_temperature(options_, timeline_, step));
-    shard_pictures_ = global.size(0) / 2;
     sums.at("teacher_logits").copy_(logits.sum(0, /*keepdim=*/true));
     sums.at("teacher_features").copy_(unit_rows(features).sum(0));
-    sums.at("teacher_entropy").copy_(mean_entropy(targets).reshape({1}));
+    sums.at("teacher_entropy").copy_(mean_entropy(targets).reshape({1}) * shards_in(global));
     return targets;
   }
 
@@ -160,26 +178,31 @@ class DinoJob final : public Job {
     return at::cat(crops);
   }
 
-  at::Tensor branch_scales(const ShardKey& key, const Tensors& batch,
-                           const at::Tensor& global) const {
-    const int64_t pictures = batch.at("crops.0").size(0) * (2 + recipe_.crops().local_count);
-    const at::Tensor scales = draw_branch_scales(
-        options_.drop_path, shape_.depth, 2, pictures,
-        Random(recipe_.crops().seed, Purpose::drop_path, static_cast<uint64_t>(key.step),
-               static_cast<uint64_t>(key.shard)));
-    return scales.defined() ? scales.to(global.device()) : scales;
+  // Drawn shard by shard, so that they do not depend on how shards are dealt out.
+  at::Tensor branch_scales(const ShardKey& key, const at::Tensor& global) const {
+    if (options_.drop_path == 0.0) return {};
+    const int64_t crops = 2 + recipe_.crops().local_count;
+    const int64_t depth = student_->backbone->vit()->shape().depth;
+    std::vector<at::Tensor> shards;
+    for (int64_t i = 0; i < shards_in(global); ++i) {
+      const Random random(recipe_.crops().seed, Purpose::drop_path, static_cast<uint64_t>(key.step),
+                          static_cast<uint64_t>(key.shard + i));
+      const int64_t pictures = crops * options_.shard_pictures;
+      shards.push_back(draw_branch_scales(options_.drop_path, depth, 2, pictures, random)
+                           .view({2 * depth, crops, options_.shard_pictures}));
+    }
+    return at::cat(shards, 2).flatten(1).to(global.device());
   }
 
   DinoRecipe recipe_;
   DinoOptions options_;
   Timeline timeline_;
-  VitShape shape_;
   at::ScalarType compute_type_;
   std::unique_ptr<BatchMaker> training_;
   std::unique_ptr<BatchMaker> evaluation_;
   State state_;
   std::optional<Network> student_, teacher_;
-  int64_t shard_pictures_ = 0;
+  SynchronisedNorms norms_;
   at::Tensor report_;  // entropy, cross-entropy, norm of the centre, norm of the mean direction
   CollapseWatch collapse_;
 };

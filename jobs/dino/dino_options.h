@@ -9,19 +9,25 @@ namespace lockstep::jobs {
 /// Backbone, head, teacher: the values are those of the recipe's keys.
 struct DinoOptions {
   std::string model;
-  int64_t patch_size = 16;
-  double drop_path = 0.1;  // of the student's last block; rises linearly from 0
+  int64_t patch_size = 0;  // of a transformer
+  double drop_path = 0.0;  // of the student's last block; rises linearly from 0; a transformer's
+  int64_t shard_pictures = 1;
 
   int64_t out_dim = 65536;  // K, the prototypes
   int64_t hidden_dim = 2048;
   int64_t bottleneck_dim = 256;
   bool norm_last_layer = true;  // the last layer's rows keep the norm 1
   int64_t freeze_epochs = 1;    // of the last layer
+  bool batch_norm = false;      // after the first two layers
 
   double teacher_momentum = 0.996;  // rises to 1 by a cosine
   double teacher_temperature = 0.04;
   double warmup_teacher_temperature = 0.04;
   int64_t teacher_warmup_epochs = 0;
+
+  bool is_vit() const { return patch_size > 0; }
+  /// Whether there are batch norms; they are over the pictures of all ranks (main_dino.py).
+  bool has_batch_norms() const { return !is_vit() || batch_norm; }
 };
 
 /// Values that the official code has no flags for (main_dino.py, DINOLoss).

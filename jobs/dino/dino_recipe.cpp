@@ -7,13 +7,15 @@
 #include <utility>
 
 #include "jobs/dino/multi_crop.h"
+#include "jobs/models/resnet_shapes.h"
+#include "jobs/models/vit_shapes.h"
 
 namespace lockstep::jobs {
 namespace {
 
 int64_t side(Settings& settings, std::string_view key, int64_t otherwise, int64_t patch_size) {
   const int64_t size = settings.integer(key, otherwise, {8, 1024});
-  if (size % patch_size != 0) {
+  if (patch_size > 0 && size % patch_size != 0) {
     settings.refuse(key, fmt::format("a side of {} pixels cannot be cut into patches of {}", size, patch_size),
                     fmt::format("use a multiple of model.patch_size, as {}",
                                 (size / patch_size + 1) * patch_size));
@@ -21,9 +23,8 @@ int64_t side(Settings& settings, std::string_view key, int64_t otherwise, int64_
   return size;
 }
 
-DinoOptions read_options(Settings& settings) {
-  DinoOptions options;
-  options.model = settings.text("model.name", "vit_small", vit_names());
+// A ResNet has neither patches nor, in the official code, branches that are dropped.
+void read_vit(Settings& settings, DinoOptions& options) {
   options.patch_size = settings.integer("model.patch_size", 16, {8, 16});
   if (options.patch_size != 8 && options.patch_size != 16) {
     settings.refuse("model.patch_size", fmt::format("there is no model with patches of {} pixels",
@@ -31,16 +32,22 @@ DinoOptions read_options(Settings& settings) {
                     "8 or 16");
   }
   options.drop_path = settings.number("model.drop_path", 0.1, {0.0, 0.99});
+}
+
+DinoOptions read_options(const JobInputs& inputs, Settings& settings) {
+  DinoOptions options;
+  options.shard_pictures = inputs.shard_batch_size;
+  std::vector<std::string> names = vit_names();
+  for (const std::string& name : resnet_names()) names.push_back(name);
+  options.model = settings.text("model.name", "vit_small", names);
+  if (options.model.starts_with("vit_")) read_vit(settings, options);
 
   options.out_dim = settings.integer("head.out_dim", 65536, {1, 1e7});
   options.hidden_dim = settings.integer("head.hidden_dim", 2048, {1, 1e6});
   options.bottleneck_dim = settings.integer("head.bottleneck_dim", 256, {1, 1e6});
   options.norm_last_layer = settings.flag("head.norm_last_layer", true);
   options.freeze_epochs = settings.integer("head.freeze_epochs", 1, {0, 1e6});
-  if (settings.flag("head.batch_norm", false)) {
-    settings.refuse("head.batch_norm", "norms over the whole batch are not supported in the head",
-                    "take the key out: ViT recipes do without");
-  }
+  options.batch_norm = settings.flag("head.batch_norm", false);
 
   constexpr double kCold = 1e-3;  // below, the softmax overflows into one-hot targets
   options.teacher_momentum = settings.number("teacher.momentum", 0.996, {0.0, 1.0});
@@ -76,33 +83,59 @@ void add(std::vector<NamedShape>& all, const std::string& prefix, std::vector<Na
   for (NamedShape& entry : more) all.push_back({prefix + entry.name, std::move(entry.shape)});
 }
 
+// The last layer is torch's weight_norm: a norm and a direction for each row. With batch norms the
+// products are further apart (vision_transformer.py, DINOHead).
+std::vector<NamedShape> head_parameters(const DinoOptions& o, int64_t inputs) {
+  std::vector<NamedShape> all;
+  const auto affine = [&all](int index, std::vector<int64_t> shape) {
+    const int64_t outputs = shape.front();
+    all.push_back({fmt::format("mlp.{}.weight", index), std::move(shape)});
+    all.push_back({fmt::format("mlp.{}.bias", index), {outputs}});
+  };
+  affine(0, {o.hidden_dim, inputs});
+  if (o.batch_norm) affine(1, {o.hidden_dim});
+  affine(o.batch_norm ? 3 : 2, {o.hidden_dim, o.hidden_dim});
+  if (o.batch_norm) affine(4, {o.hidden_dim});
+  affine(o.batch_norm ? 6 : 4, {o.bottleneck_dim, o.hidden_dim});
+  all.push_back({"last_layer.weight_g", {o.out_dim, 1}});
+  all.push_back({"last_layer.weight_v", {o.out_dim, o.bottleneck_dim}});
+  return all;
+}
+
 }  // namespace
 
 DinoRecipe::DinoRecipe(DinoOptions options, MultiCropOptions crops)
     : options_(std::move(options)), crops_(crops) {}
 
-// The head's last layer is torch's weight_norm: a norm and a direction for each row.
 std::vector<NamedShape> DinoRecipe::parameters() const {
-  const VitShape vit = backbone();
   const DinoOptions& o = options_;
   std::vector<NamedShape> all;
-  add(all, "backbone.", vit_parameters(vit));
-  add(all, "head.",
-      {{"mlp.0.weight", {o.hidden_dim, vit.dim}},
-       {"mlp.0.bias", {o.hidden_dim}},
-       {"mlp.2.weight", {o.hidden_dim, o.hidden_dim}},
-       {"mlp.2.bias", {o.hidden_dim}},
-       {"mlp.4.weight", {o.bottleneck_dim, o.hidden_dim}},
-       {"mlp.4.bias", {o.bottleneck_dim}},
-       {"last_layer.weight_g", {o.out_dim, 1}},
-       {"last_layer.weight_v", {o.out_dim, o.bottleneck_dim}}});
+  add(all, "backbone.", o.is_vit() ? vit_parameters(vit_shape(o.model, o.patch_size))
+                                   : resnet_parameters(resnet_shape(o.model, 0)));
+  add(all, "head.", head_parameters(o, feature_dim()));
   return all;
 }
 
-std::vector<NamedShape> DinoRecipe::buffers() const { return {{"center", {1, options_.out_dim}}}; }
+std::vector<NamedShape> DinoRecipe::buffers() const {
+  std::vector<NamedShape> all{{"center", {1, options_.out_dim}}};
+  if (!options_.is_vit()) add(all, "backbone.", resnet_buffers(resnet_shape(options_.model, 0)));
+  if (!options_.batch_norm) return all;
+  for (const char* norm : {"head.mlp.1.", "head.mlp.4."}) {
+    add(all, norm,
+        {{"running_mean", {options_.hidden_dim}}, {"running_var", {options_.hidden_dim}}});
+  }
+  return all;
+}
+
+int64_t DinoRecipe::feature_dim() const {
+  return options_.is_vit() ? vit_shape(options_.model, options_.patch_size).dim
+                           : jobs::feature_dim(resnet_shape(options_.model, 0));
+}
 
 Architecture DinoRecipe::architecture() const {
-  return {.name = fmt::format("{}_patch{}_{}", options_.model, options_.patch_size, VitShape::kReferenceSize),
+  const std::string vit =
+      fmt::format("{}_patch{}_{}", options_.model, options_.patch_size, VitShape::kReferenceSize);
+  return {.name = options_.is_vit() ? vit : options_.model,
           .prefix = "backbone.",
           .classes = 0,
           .evaluation_size = crops_.evaluation_crop,
@@ -148,7 +181,7 @@ JobTraits dino_traits() {
 }
 
 std::unique_ptr<JobRecipe> read_dino(const JobInputs& inputs, Settings& settings) {
-  const DinoOptions options = read_options(settings);
+  const DinoOptions options = read_options(inputs, settings);
   return std::make_unique<DinoRecipe>(options, read_crops(inputs, options.patch_size, settings));
 }
 

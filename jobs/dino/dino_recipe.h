@@ -4,7 +4,6 @@
 
 #include "jobs/dino/dino_options.h"
 #include "jobs/job_recipe.h"
-#include "jobs/models/vit_shapes.h"
 
 namespace lockstep::jobs {
 
@@ -28,7 +27,7 @@ class DinoRecipe final : public JobRecipe {
 
   const DinoOptions& options() const { return options_; }
   const MultiCropOptions& crops() const { return crops_; }
-  VitShape backbone() const { return vit_shape(options_.model, options_.patch_size); }
+  int64_t feature_dim() const;
 
  private:
   DinoOptions options_;

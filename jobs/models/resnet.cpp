@@ -14,55 +14,49 @@
 #include "jobs/initial_weights.h"
 
 namespace lockstep::jobs {
-namespace {
-
-constexpr double kNormEpsilon = 1e-5;
-
-}  // namespace
-
 ResNet::ResNet(const ResNetShape& shape, const Tensors& parameters, const Tensors& buffers,
-               at::ScalarType compute_type)
+               const std::string& prefix, at::ScalarType compute_type)
     : compute_type_(compute_type) {
   const auto unit = [&](const std::string& convolution, const std::string& norm, int64_t stride) {
     const at::Tensor& weight = parameters.at(convolution + ".weight");
-    return Unit{{weight, stride, weight.size(2) / 2},
-                {norm, parameters.at(norm + ".weight"), parameters.at(norm + ".bias"),
-                 buffers.at(norm + ".running_mean"), buffers.at(norm + ".running_var")}};
+    return Unit{
+        {weight, stride, weight.size(2) / 2}, norm, BatchNorm::of(parameters, buffers, norm)};
   };
-  stem_ = unit("conv1", "bn1", 2);
+  stem_ = unit(prefix + "conv1", prefix + "bn1", 2);
   for (int stage = 0; stage < 4; ++stage) {
     for (int64_t i = 0; i < shape.depths[stage]; ++i) {
-      const std::string prefix = "layer" + std::to_string(stage + 1) + "." + std::to_string(i) + ".";
+      const std::string name =
+          prefix + "layer" + std::to_string(stage + 1) + "." + std::to_string(i) + ".";
       const int64_t stride = stage > 0 && i == 0 ? 2 : 1;
       Block block;
-      // The stride sits in the 3x3 convolution: the second of a bottleneck, the first of a basic block.
+      // The stride sits in the 3x3 convolution: the second of a bottleneck, the first of a basic
+      // block.
       const int strided = shape.bottleneck ? 2 : 1;
       for (int c = 1; c <= (shape.bottleneck ? 3 : 2); ++c) {
-        block.branch.push_back(unit(prefix + "conv" + std::to_string(c),
-                                    prefix + "bn" + std::to_string(c), c == strided ? stride : 1));
+        block.branch.push_back(unit(name + "conv" + std::to_string(c),
+                                    name + "bn" + std::to_string(c), c == strided ? stride : 1));
       }
-      if (parameters.contains(prefix + "downsample.0.weight")) {
-        block.shortcut.push_back(unit(prefix + "downsample.0", prefix + "downsample.1", stride));
+      if (parameters.contains(name + "downsample.0.weight")) {
+        block.shortcut.push_back(unit(name + "downsample.0", name + "downsample.1", stride));
       }
       blocks_.push_back(std::move(block));
     }
   }
-  classifier_weight_ = parameters.at("fc.weight");
-  classifier_bias_ = parameters.at("fc.bias");
+  if (shape.classes == 0) return;
+  classifier_weight_ = parameters.at(prefix + "fc.weight");
+  classifier_bias_ = parameters.at(prefix + "fc.bias");
 }
 
 at::Tensor ResNet::apply(const Unit& unit, const at::Tensor& x, const TrainingPass* pass) const {
   const Convolution& c = unit.convolution;
-  const Norm& n = unit.norm;
+  const BatchNorm& n = unit.norm;
   const at::Tensor y = at::conv2d(x, c.weight.to(compute_type_), {}, c.stride, c.padding);
-  if (pass == nullptr) {
-    return at::batch_norm(y, n.weight, n.bias, n.running_mean, n.running_var, /*training=*/false,
-                          0.0, kNormEpsilon, /*cudnn_enabled=*/true);
-  }
+  if (pass == nullptr) return n.evaluate(y);
+  if (pass->norms != nullptr) return pass->norms->apply(n, y);
   // With momentum 1 the "running" statistics are the batch's own: they go straight into the sums.
-  return at::batch_norm(y, n.weight, n.bias, pass->statistics.at(n.name + ".running_mean"),
-                        pass->statistics.at(n.name + ".running_var"), /*training=*/true, 1.0,
-                        kNormEpsilon, /*cudnn_enabled=*/true);
+  return at::batch_norm(y, n.weight, n.bias, pass->statistics->at(unit.norm_name + ".running_mean"),
+                        pass->statistics->at(unit.norm_name + ".running_var"), /*training=*/true,
+                        1.0, BatchNorm::kEpsilon, /*cudnn_enabled=*/true);
 }
 
 at::Tensor ResNet::forward(const at::Tensor& images, const TrainingPass* pass) const {
@@ -75,16 +69,16 @@ at::Tensor ResNet::forward(const at::Tensor& images, const TrainingPass* pass) c
       branch = apply(block.branch[i], branch, pass);
       if (i + 1 < block.branch.size()) branch = at::relu(branch);
     }
-    const at::Tensor shortcut =
-        block.shortcut.empty() ? x : apply(block.shortcut.front(), x, pass);
+    const at::Tensor shortcut = block.shortcut.empty() ? x : apply(block.shortcut.front(), x, pass);
     if (pass != nullptr && pass->branch_scales.defined()) {
       branch = branch * pass->branch_scales[index].view({-1, 1, 1, 1}).to(compute_type_);
     }
     x = at::relu(branch + shortcut);
     ++index;
   }
-  const at::Tensor pooled = at::adaptive_avg_pool2d(x, {1, 1}).flatten(1);
-  return at::linear(pooled.to(at::kFloat), classifier_weight_, classifier_bias_);
+  const at::Tensor pooled = at::adaptive_avg_pool2d(x, {1, 1}).flatten(1).to(at::kFloat);
+  return classifier_weight_.defined() ? at::linear(pooled, classifier_weight_, classifier_bias_)
+                                      : pooled;
 }
 
 at::Tensor ResNet::train(const at::Tensor& images, const TrainingPass& pass) const {
@@ -96,20 +90,22 @@ at::Tensor ResNet::evaluate(const at::Tensor& images) const {
   return forward(images, nullptr);
 }
 
-void initialise_resnet(const ResNetShape& shape, const Tensors& parameters, uint64_t seed) {
+void initialise_resnet(const ResNetShape& shape, const Tensors& parameters,
+                       const std::string& prefix, bool zero_last_norms, uint64_t seed) {
   const std::string last_norm = shape.bottleneck ? ".bn3.weight" : ".bn2.weight";
   uint64_t stream = 0;
   for (const auto& [name, tensor] : parameters) {
     Random random(seed, Purpose::initial_weights, 0, stream++);
-    if (name.ends_with(last_norm)) {
+    if (!name.starts_with(prefix)) continue;
+    if (zero_last_norms && name.ends_with(last_norm)) {
       fill(tensor, 0.0);
-    } else if (tensor.dim() == 1 && name != "fc.bias") {
+    } else if (tensor.dim() == 1 && name != prefix + "fc.bias") {
       fill(tensor, name.ends_with(".weight") ? 1.0 : 0.0);
     } else if (tensor.dim() == 4) {
       const auto fan_out = static_cast<double>(tensor.numel() / tensor.size(1));
       fill_normal(tensor, std::sqrt(2.0 / fan_out), random);
     } else {
-      fill_uniform(tensor, 1.0 / std::sqrt(static_cast<double>(classifier_inputs(shape))), random);
+      fill_uniform(tensor, 1.0 / std::sqrt(static_cast<double>(feature_dim(shape))), random);
     }
   }
 }

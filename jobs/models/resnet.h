@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "jobs/models/batch_norm.h"
 #include "jobs/models/resnet_shapes.h"
 #include "jobs/tensors.h"
 
@@ -14,21 +15,26 @@ namespace lockstep::jobs {
 
 /// What a forward pass in training needs besides the images.
 struct TrainingPass {
-  /// Receives each BatchNorm's batch mean and unbiased variance, under the names of its running ones.
-  const Tensors& statistics;
+  /// Receives each norm's mean and unbiased variance over the pictures given, under the names of
+  /// its running ones.
+  const Tensors* statistics = nullptr;
+  /// In its place: norms over the pictures of all ranks.
+  SynchronisedNorms* norms = nullptr;
   /// [residual blocks, B], each 0 or 1 / (1 - rate); undefined: every branch is kept.
   at::Tensor branch_scales;
 };
 
-/// ResNet 18 to 152 (He et al. 2015; stride in the 3x3 convolution, as timm's and torchvision's) over
-/// given parameters and running statistics under timm's names. Holds views: cheap, moves with the
-/// arenas. Convolutions run in `compute_type`; parameters, normalisation and logits are float32.
+/// ResNet 18 to 152 (He et al. 2015; stride in the 3x3 convolution, as timm's and torchvision's)
+/// over given parameters and running statistics under timm's names after `prefix`. Holds views:
+/// cheap, moves with the arenas. Convolutions run in `compute_type`; parameters, normalisation and
+/// what comes out are float32.
 class ResNet {
  public:
   ResNet(const ResNetShape& shape, const Tensors& parameters, const Tensors& buffers,
-         at::ScalarType compute_type);
+         const std::string& prefix, at::ScalarType compute_type);
 
-  /// [B, 3, H, W] channels-last to logits [B, classes], with the batch's statistics.
+  /// [B, 3, H, W] channels-last to logits [B, classes], or to the pooled features where there are
+  /// no classes; with the batch's statistics.
   at::Tensor train(const at::Tensor& images, const TrainingPass& pass) const;
   /// The same with the running statistics; nothing is recorded for backward.
   at::Tensor evaluate(const at::Tensor& images) const;
@@ -41,13 +47,10 @@ class ResNet {
     int64_t stride;
     int64_t padding;
   };
-  struct Norm {
-    std::string name;
-    at::Tensor weight, bias, running_mean, running_var;
-  };
   struct Unit {
     Convolution convolution;
-    Norm norm;
+    std::string norm_name;
+    BatchNorm norm;
   };
   struct Block {
     std::vector<Unit> branch;
@@ -60,11 +63,13 @@ class ResNet {
   at::ScalarType compute_type_;
   Unit stem_;
   std::vector<Block> blocks_;
-  at::Tensor classifier_weight_, classifier_bias_;
+  at::Tensor classifier_weight_, classifier_bias_;  // undefined without classes
 };
 
-/// timm's initial weights: convolutions normal by fan-out, the last norm of each block 0, the
-/// classifier uniform within 1 / sqrt(fan-in) (timm ResNet.init_weights, zero_init_last).
-void initialise_resnet(const ResNetShape& shape, const Tensors& parameters, uint64_t seed);
+/// The initial weights of the parameters after `prefix`: convolutions normal by fan-out, norms 1,
+/// the classifier uniform within 1 / sqrt(fan-in). timm begins with the last norm of each block at
+/// 0 (ResNet.init_weights, zero_init_last), torchvision does not.
+void initialise_resnet(const ResNetShape& shape, const Tensors& parameters,
+                       const std::string& prefix, bool zero_last_norms, uint64_t seed);
 
 }  // namespace lockstep::jobs

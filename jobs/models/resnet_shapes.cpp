@@ -8,8 +8,8 @@ namespace {
 
 const std::map<std::string, ResNetShape>& known_shapes() {
   static const std::map<std::string, ResNetShape> shapes{
-      {"resnet18", {false, {2, 2, 2, 2}}},   {"resnet34", {false, {3, 4, 6, 3}}},
-      {"resnet50", {true, {3, 4, 6, 3}}},    {"resnet101", {true, {3, 4, 23, 3}}},
+      {"resnet18", {false, {2, 2, 2, 2}}},  {"resnet34", {false, {3, 4, 6, 3}}},
+      {"resnet50", {true, {3, 4, 6, 3}}},   {"resnet101", {true, {3, 4, 23, 3}}},
       {"resnet152", {true, {3, 8, 36, 3}}},
   };
   return shapes;
@@ -34,7 +34,7 @@ ResNetShape resnet_shape(const std::string& name, int64_t classes) {
   return shape;
 }
 
-int64_t classifier_inputs(const ResNetShape& shape) { return shape.bottleneck ? 2048 : 512; }
+int64_t feature_dim(const ResNetShape& shape) { return shape.bottleneck ? 2048 : 512; }
 
 int64_t residual_blocks(const ResNetShape& shape) {
   return std::accumulate(shape.depths.begin(), shape.depths.end(), int64_t{0});
@@ -63,6 +63,7 @@ std::vector<NamedShape> resnet_parameters(const ResNetShape& shape) {
       inputs = outputs;
     }
   }
+  if (shape.classes == 0) return entries;
   entries.push_back({"fc.weight", {shape.classes, inputs}});
   entries.push_back({"fc.bias", {shape.classes}});
   return entries;

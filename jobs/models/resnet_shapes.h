@@ -13,7 +13,7 @@ namespace lockstep::jobs {
 struct ResNetShape {
   bool bottleneck = true;
   std::array<int64_t, 4> depths{};  // blocks in each stage
-  int64_t classes = 0;
+  int64_t classes = 0;              // 0: no classifier
 };
 
 /// "resnet18", 34, 50, 101, 152.
@@ -27,6 +27,6 @@ std::vector<NamedShape> resnet_parameters(const ResNetShape& shape);
 std::vector<NamedShape> resnet_buffers(const ResNetShape& shape);
 
 int64_t residual_blocks(const ResNetShape& shape);
-int64_t classifier_inputs(const ResNetShape& shape);
+int64_t feature_dim(const ResNetShape& shape);  // after pooling
 
 }  // namespace lockstep::jobs

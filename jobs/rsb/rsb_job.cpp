@@ -49,7 +49,7 @@ class RsbJob final : public Job {
       specs.push_back({.name = entry.name,
                        .shape = entry.shape,
                        .initial = entry.name.ends_with("running_var") ? 1.0f : 0.0f,
-                       .averaged = true});
+                       .twin = TensorSpec::Twin::follows});
     }
     return specs;
   }
@@ -58,30 +58,31 @@ class RsbJob final : public Job {
 
   void bind(State state) override {
     state_ = std::move(state);
-    model_.emplace(shape_, state_.parameters, state_.buffers, compute_type_);
+    model_.emplace(shape_, state_.parameters, state_.buffers, "", compute_type_);
     if (state_.average.size() > 0) {
-      average_.emplace(shape_, state_.average, state_.average_buffers, compute_type_);
+      average_.emplace(shape_, state_.average, state_.average_buffers, "", compute_type_);
     }
   }
 
-  void initialise(uint64_t seed) override { initialise_resnet(shape_, state_.parameters, seed); }
+  void initialise(uint64_t seed) override {
+    initialise_resnet(shape_, state_.parameters, "", /*zero_last_norms=*/true, seed);
+  }
 
   const BatchMaker& training_batches() const override { return *training_; }
 
   at::Tensor loss(const Tensors& batch, const ShardKey& key, const Tensors& sums) override {
     const at::Tensor& images = batch.at("images");
     const at::Tensor logits =
-        model_->train(images, {.statistics = sums, .branch_scales = branch_scales(key, images)});
+        model_->train(images, {.statistics = &sums, .branch_scales = branch_scales(key, images)});
     return rsb_loss(logits, batch.at("targets"), options_);
   }
 
   // Every shard's running statistics start alike and follow linearly, so moving by the mean of their
   // batches is the mean of all their running statistics: what timm's --dist-bn reduce leaves behind.
   void after_sum(const Tensors& sums, int64_t shards) override {
-    constexpr double kMomentum = 0.1;
     const at::NoGradGuard no_grad;
     for (const auto& [name, running] : state_.buffers) {
-      running.mul_(1.0 - kMomentum).add_(sums.at(name), kMomentum / static_cast<double>(shards));
+      running.mul_(1.0 - BatchNorm::kMomentum).add_(sums.at(name), BatchNorm::kMomentum / static_cast<double>(shards));
     }
   }
 

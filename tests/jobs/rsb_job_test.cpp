@@ -48,14 +48,14 @@ class ResNetTest : public testing::Test {
       buffers_.add(entry.name, at::zeros(entry.shape));
       statistics_.add(entry.name, at::zeros(entry.shape));
     }
-    initialise_resnet(shape_, parameters_, 1);
+    initialise_resnet(shape_, parameters_, "", /*zero_last_norms=*/true, 1);
     for (const auto& [name, tensor] : parameters_) {
       if (name.ends_with("bn2.weight")) tensor.fill_(0.5);  // the branches count from the start
     }
   }
   at::Tensor train(const at::Tensor& images, const at::Tensor& scales) {
-    return ResNet(shape_, parameters_, buffers_, at::kFloat)
-        .train(images, {.statistics = statistics_, .branch_scales = scales});
+    return ResNet(shape_, parameters_, buffers_, "", at::kFloat)
+        .train(images, {.statistics = &statistics_, .branch_scales = scales});
   }
 
   ResNetShape shape_ = resnet_shape("resnet18", 7);
@@ -94,7 +94,7 @@ TEST_F(ResNetTest, WritesTheStatisticsOfTheBatch) {
 }
 
 TEST_F(ResNetTest, StartsAsTimmDoes) {
-  initialise_resnet(shape_, parameters_, 1);
+  initialise_resnet(shape_, parameters_, "", /*zero_last_norms=*/true, 1);
   EXPECT_EQ(parameters_.at("layer3.1.bn2.weight").abs().sum().item<double>(), 0.0);
   EXPECT_EQ(parameters_.at("layer3.1.bn1.weight").mean().item<double>(), 1.0);
   const at::Tensor& weight = parameters_.at("layer3.1.conv1.weight");  // [256, 256, 3, 3]

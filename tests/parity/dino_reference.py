@@ -4,9 +4,11 @@ ICCV 2021) and its published rules: what the `dino` job is held against. Paramet
 import math
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import torch
+import torchvision
 from torch import nn
 from torch.nn.functional import gelu, interpolate, normalize
 
@@ -82,12 +84,22 @@ class VisionTransformer(nn.Module):
         return self.norm(self.blocks(tokens + self.positions(*patches.shape[2:])))[:, 0]
 
 
+def make_backbone(name, patch_size):
+    """The network and the width of its features."""
+    if name in WIDTHS_AND_HEADS:
+        return VisionTransformer(name, patch_size), WIDTHS_AND_HEADS[name][0]
+    network = getattr(torchvision.models, name)()
+    width, network.fc = network.fc.in_features, nn.Identity()
+    return network, width
+
+
 class Head(nn.Module):
-    def __init__(self, width, out_dim, hidden_dim, bottleneck_dim):
+    def __init__(self, width, out_dim, hidden_dim, bottleneck_dim, batch_norm=False):
         super().__init__()
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden_dim), nn.GELU(), nn.Linear(hidden_dim, hidden_dim), nn.GELU(),
-            nn.Linear(hidden_dim, bottleneck_dim))
+        layers = []
+        for inputs in (width, hidden_dim):
+            layers += [nn.Linear(inputs, hidden_dim), *([nn.BatchNorm1d(hidden_dim)] if batch_norm else []), nn.GELU()]
+        self.mlp = nn.Sequential(*layers, nn.Linear(hidden_dim, bottleneck_dim))
         self.last_layer = nn.ParameterDict({
             "weight_g": nn.Parameter(torch.ones(out_dim, 1)),
             "weight_v": nn.Parameter(torch.empty(out_dim, bottleneck_dim).uniform_(-1, 1) / bottleneck_dim**0.5),
@@ -102,14 +114,15 @@ class Head(nn.Module):
 class Network(nn.Module):
     """A backbone with its head: the student or the teacher."""
 
-    def __init__(self, name, patch_size, *, out_dim, hidden_dim, bottleneck_dim):
+    def __init__(self, name, patch_size, **head):
         super().__init__()
-        self.backbone = VisionTransformer(name, patch_size)
-        self.head = Head(WIDTHS_AND_HEADS[name][0], out_dim, hidden_dim, bottleneck_dim)
+        self.backbone, width = make_backbone(name, patch_size)
+        self.head = Head(width, **head)
 
     def forward(self, crops):
-        features = torch.cat([self.backbone(crop) for crop in crops])
-        return self.head(features).chunk(len(crops))
+        """Crops of one size go through together, as batch norms notice."""
+        sizes = [torch.cat(list(same)) for _, same in groupby(crops, key=lambda crop: crop.shape[-1])]
+        return self.head(torch.cat([self.backbone(crops) for crops in sizes])).chunk(len(crops))
 
 
 def dino_loss(student, teacher, centre, temperature):
@@ -169,8 +182,11 @@ class DinoTraining:
         self.student = deepcopy(student)
         self.teacher = deepcopy(student).requires_grad_(False)
         self.student.head.last_layer["weight_g"].requires_grad_(not norm_last_layer)
-        self.centre = torch.zeros(1, len(student.head.last_layer["weight_g"])).to(student.backbone.cls_token)
-        self.optimizer = torch.optim.AdamW(self.parameter_groups())
+        self.centre = torch.zeros(1, len(student.head.last_layer["weight_g"]))
+        self.optimizer = self.make_optimizer()
+
+    def make_optimizer(self):
+        return torch.optim.AdamW(self.parameter_groups())
 
     def parameter_groups(self):
         trained = [(name, value) for name, value in self.student.named_parameters() if value.requires_grad]
@@ -211,6 +227,8 @@ class DinoTraining:
             value.grad = None
 
     def clip_gradients(self):
+        if self.clip == 0:
+            return
         for gradient in self.gradients():
             gradient.mul_((self.clip / (gradient.norm() + 1e-6)).clamp(max=1.0))
 

@@ -26,12 +26,16 @@ RECIPE = {
     "log": {"every": 1},
     "monitoring": {"port": -1},
 }
+HEAD = ("out_dim", "hidden_dim", "bottleneck_dim", "batch_norm")
 
 
 def dino_recipe(data=None, **changes):
     """The recipe above with `changes`, one dictionary a table."""
+    settings = merged(RECIPE, changes)
+    if settings["model"]["name"].startswith("resnet"):
+        settings["model"] = {"name": settings["model"]["name"]}
     folders = {} if data is None else {"data": {"train": str(data / "train"), "val": str(data / "val")}}
-    return merged(merged(RECIPE, changes), folders)
+    return merged(settings, folders)
 
 
 def write_dino_recipe(path, recipe):
@@ -42,8 +46,10 @@ def write_dino_recipe(path, recipe):
 def network(recipe, seed=0):
     """A student of the recipe's shape, with positions and tokens that tell places apart."""
     torch.manual_seed(seed)
-    head = {key: recipe["head"][key] for key in ("out_dim", "hidden_dim", "bottleneck_dim")}
-    student = Network(recipe["model"]["name"], recipe["model"]["patch_size"], **head)
+    head = {key: recipe["head"][key] for key in HEAD if key in recipe["head"]}
+    student = Network(recipe["model"]["name"], recipe["model"].get("patch_size"), **head)
+    if not hasattr(student.backbone, "pos_embed"):
+        return student
     with torch.no_grad():
         student.backbone.pos_embed.normal_(std=0.2)
         student.backbone.cls_token.normal_(std=0.2)

@@ -40,6 +40,44 @@ class ThawedFromTheStart(DinoTraining):
         pass
 
 
+class Momentum(DinoTraining):
+    """The optimizer of the published runs of ResNet-50 on few GPUs."""
+
+    def make_optimizer(self):
+        return torch.optim.SGD(self.parameter_groups(), lr=0.0, momentum=0.9)
+
+
+class Lars(DinoTraining):
+    """That of the released ResNet-50: rates by the ratio of norms, for what has more than one dimension."""
+
+    def make_optimizer(self):
+        self.momenta = {}
+        return super().make_optimizer()
+
+    @torch.no_grad()
+    def update_student(self, number):
+        for name, value in self.student.named_parameters():
+            if value.grad is None:
+                continue
+            move = value.grad
+            if value.ndim > 1:
+                move = move + self.schedules.weight_decay[number] * value
+                if value.norm() > 0 and move.norm() > 0:
+                    move = move * 0.001 * value.norm() / move.norm()
+            self.momenta[name] = 0.9 * self.momenta.get(name, 0.0) + move
+            value.sub_(self.schedules.learning_rate[number] * self.momenta[name])
+
+
+class StatisticsOfEachShard(Momentum):
+    def step(self, number, shards):
+        half = len(shards[0][0]) // 2
+        return super().step(number, [[crop[:half] for crop in shards[0]], [crop[half:] for crop in shards[0]]])
+
+
+def without_counters(weights):
+    return {name: value for name, value in weights.items() if not name.endswith("num_batches_tracked")}
+
+
 def without_key_bias(weights):
     """The bias of the keys has no gradient in mathematics: AdamW walks it by the sign of rounding errors."""
     kept = {}
@@ -85,25 +123,30 @@ class DinoParity(ParityTest):
                         clip=recipe["optimizer"]["clip_gradient"])
         return training, [training.step(number, shards).loss for number, shards in enumerate(batches)]
 
-    def assert_same(self, name, wrong=(), **settings):
+    def assert_same(self, name, wrong=(), kind=DinoTraining, join=False, **settings):
         recipe, student, run, batches = self.train(name, **settings)
-        training, losses = self.follow(DinoTraining, recipe, student, batches)
+        if join:
+            batches = [[[torch.cat(crops) for crops in zip(*shards)]] for shards in batches]
+        training, losses = self.follow(kind, recipe, student, batches)
         rows = read_metrics(run)
         self.assertEqual(sorted(rows), list(range(1, STEPS + 1)))
         for number, loss in enumerate(losses):
             self.assertLess(abs(rows[number + 1]["loss"] / loss - 1.0), LOSS_TOLERANCE, f"loss of step {number + 1}")
         centre = saved(run, STEPS, "buffers.safetensors")["center"]
         self.assertLess(float((centre - training.centre).abs().max()), CENTRE_TOLERANCE)
-        ours = {"average": saved(run, STEPS, "average.safetensors"), "parameters": saved(run, STEPS, "parameters.safetensors")}
-        theirs = {"average": training.teacher.state_dict(), "parameters": training.student.state_dict()}
+        ours = {"average": saved(run, STEPS, "average.safetensors"),
+                "parameters": saved(run, STEPS, "parameters.safetensors") | saved(run, STEPS, "buffers.safetensors")}
+        del ours["parameters"]["center"]
+        theirs = {"average": without_counters(training.teacher.state_dict()),
+                  "parameters": without_counters(training.student.state_dict())}
         for which in ours:
             self.assertEqual(set(ours[which]), set(theirs[which]))
             self.assertLess(distance(ours[which], theirs[which]), WEIGHT_TOLERANCE, which)
         error = distance(ours["parameters"], theirs["parameters"])
-        for kind in wrong:
-            other, _ = self.follow(kind, recipe, student, batches)
-            seen = distance(other.student.state_dict(), theirs["parameters"])
-            self.assertGreater(seen, 3 * error, f"{kind.__name__} moves {seen}, the program {error}")
+        for other_kind in wrong:
+            other, _ = self.follow(other_kind, recipe, student, batches)
+            seen = distance(without_counters(other.student.state_dict()), theirs["parameters"])
+            self.assertGreater(seen, 3 * error, f"{other_kind.__name__} moves {seen}, the program {error}")
 
     def test_a_frozen_layer_thaws_and_wrong_rules_are_seen(self):
         self.assert_same("frozen", [GlobalClip, DecayOfEverything, NoCentre, ThawedFromTheStart])
@@ -116,6 +159,16 @@ class DinoParity(ParityTest):
 
     def test_two_shards_on_two_ranks(self):
         self.assert_same("shards", ranks=2, batch={"size": 16, "shards": 2})
+
+    def test_a_resnet_takes_the_statistics_of_the_whole_batch(self):
+        resnet = {"model": {"name": "resnet18"}, "head": {"batch_norm": True}, "batch": {"size": 16, "shards": 2},
+                  "optimizer": {"name": "momentum", "learning_rate": 0.001, "weight_decay": 1e-4,
+                                "weight_decay_end": 1e-4, "clip_gradient": 0.0}}
+        for ranks in (1, 2):
+            with self.subTest(ranks=ranks):
+                self.assert_same(f"resnet{ranks}", [StatisticsOfEachShard], Momentum, join=True, ranks=ranks, **resnet)
+        resnet["optimizer"] |= {"name": "lars", "learning_rate": 0.03}
+        self.assert_same("lars", (), Lars, join=True, ranks=2, **resnet)
 
 
 if __name__ == "__main__":
