@@ -12,6 +12,7 @@
 #include "jobs/dino/dino_head.h"
 #include "jobs/dino/dino_loss.h"
 #include "jobs/dino/evaluations/knn.h"
+#include "jobs/dino/evaluations/retrieval.h"
 #include "jobs/models/drop_path.h"
 
 namespace lockstep::jobs {
@@ -122,6 +123,10 @@ class DinoJob final : public Job {
                     const EvaluationRequest& request) override {
     const auto backbone = make_backbone(
         options_, request.use_average ? state_.average : state_.parameters, at::kFloat);
+    const at::Device device = state_.parameters.begin()->second.device();
+    if (request.task == "retrieval") {
+      return retrieval(*backbone, device, options_.evaluation, communicator, request);
+    }
     return knn_accuracy(*backbone, sets, *evaluation_, communicator, request.outputs);
   }
 

@@ -6,6 +6,12 @@
 
 namespace lockstep::jobs {
 
+/// How the evaluations on pictures of their own see them.
+struct DinoEvaluationOptions {
+  int64_t retrieval_size = 224;      // pixels of the longest side
+  bool retrieval_multiscale = false;  // features averaged over three scales
+};
+
 /// Backbone, head, teacher: the values are those of the recipe's keys.
 struct DinoOptions {
   std::string model;
@@ -22,6 +28,8 @@ struct DinoOptions {
   double teacher_temperature = 0.04;
   double warmup_teacher_temperature = 0.04;
   int64_t teacher_warmup_epochs = 0;
+
+  DinoEvaluationOptions evaluation;
 };
 
 /// Values that the official code has no flags for (main_dino.py, DINOLoss).

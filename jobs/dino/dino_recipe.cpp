@@ -21,6 +21,13 @@ int64_t side(Settings& settings, std::string_view key, int64_t otherwise, int64_
   return size;
 }
 
+DinoEvaluationOptions read_evaluation(Settings& settings) {
+  DinoEvaluationOptions options;
+  options.retrieval_size = settings.integer("evaluation.retrieval_size", 224, {32, 4096});
+  options.retrieval_multiscale = settings.flag("evaluation.retrieval_multiscale", false);
+  return options;
+}
+
 DinoOptions read_options(Settings& settings) {
   DinoOptions options;
   options.model = settings.text("model.name", "vit_small", vit_names());
@@ -48,6 +55,7 @@ DinoOptions read_options(Settings& settings) {
   options.warmup_teacher_temperature =
       settings.number("teacher.warmup_temperature", options.teacher_temperature, {kCold, 10.0});
   options.teacher_warmup_epochs = settings.integer("teacher.warmup_epochs", 0, {0, 1e6});
+  options.evaluation = read_evaluation(settings);
   return options;
 }
 
@@ -118,7 +126,8 @@ std::unique_ptr<BatchMaker> DinoRecipe::evaluation_batches() const {
 }
 
 std::vector<EvaluationTask> DinoRecipe::evaluation_tasks() const {
-  return {{.name = "knn"}};
+  using enum EvaluationTask::Pictures;
+  return {{.name = "knn"}, {.name = "retrieval", .pictures = given}};
 }
 
 std::vector<Schedule> DinoRecipe::schedules(const Timeline& timeline) const {
