@@ -11,6 +11,7 @@
 #include "jobs/dino/collapse.h"
 #include "jobs/dino/dino_head.h"
 #include "jobs/dino/dino_loss.h"
+#include "jobs/dino/evaluations/copy_detection.h"
 #include "jobs/dino/evaluations/knn.h"
 #include "jobs/dino/evaluations/retrieval.h"
 #include "jobs/models/drop_path.h"
@@ -126,6 +127,9 @@ class DinoJob final : public Job {
     const at::Device device = state_.parameters.begin()->second.device();
     if (request.task == "retrieval") {
       return retrieval(*backbone, device, options_.evaluation, communicator, request);
+    }
+    if (request.task == "copy_detection") {
+      return copy_detection(*backbone, device, options_.evaluation, communicator, request);
     }
     return knn_accuracy(*backbone, sets, *evaluation_, communicator, request.outputs);
   }

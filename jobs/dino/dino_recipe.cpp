@@ -21,10 +21,11 @@ int64_t side(Settings& settings, std::string_view key, int64_t otherwise, int64_
   return size;
 }
 
-DinoEvaluationOptions read_evaluation(Settings& settings) {
+DinoEvaluationOptions read_evaluation(Settings& settings, int64_t patch_size) {
   DinoEvaluationOptions options;
   options.retrieval_size = settings.integer("evaluation.retrieval_size", 224, {32, 4096});
   options.retrieval_multiscale = settings.flag("evaluation.retrieval_multiscale", false);
+  options.copy_size = side(settings, "evaluation.copy_size", 320, patch_size);
   return options;
 }
 
@@ -55,7 +56,7 @@ DinoOptions read_options(Settings& settings) {
   options.warmup_teacher_temperature =
       settings.number("teacher.warmup_temperature", options.teacher_temperature, {kCold, 10.0});
   options.teacher_warmup_epochs = settings.integer("teacher.warmup_epochs", 0, {0, 1e6});
-  options.evaluation = read_evaluation(settings);
+  options.evaluation = read_evaluation(settings, options.patch_size);
   return options;
 }
 
@@ -127,7 +128,9 @@ std::unique_ptr<BatchMaker> DinoRecipe::evaluation_batches() const {
 
 std::vector<EvaluationTask> DinoRecipe::evaluation_tasks() const {
   using enum EvaluationTask::Pictures;
-  return {{.name = "knn"}, {.name = "retrieval", .pictures = given}};
+  return {{.name = "knn"},
+          {.name = "retrieval", .pictures = given},
+          {.name = "copy_detection", .pictures = given}};
 }
 
 std::vector<Schedule> DinoRecipe::schedules(const Timeline& timeline) const {
