@@ -14,6 +14,7 @@
 #include "jobs/dino/evaluations/copy_detection.h"
 #include "jobs/dino/evaluations/knn.h"
 #include "jobs/dino/evaluations/retrieval.h"
+#include "jobs/dino/evaluations/video.h"
 #include "jobs/models/drop_path.h"
 
 namespace lockstep::jobs {
@@ -130,6 +131,9 @@ class DinoJob final : public Job {
     }
     if (request.task == "copy_detection") {
       return copy_detection(*backbone, device, options_.evaluation, communicator, request);
+    }
+    if (request.task == "video") {
+      return video_segmentation(*backbone->vit(), device, options_.evaluation, communicator, request);
     }
     return knn_accuracy(*backbone, sets, *evaluation_, communicator, request.outputs);
   }

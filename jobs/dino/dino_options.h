@@ -11,6 +11,7 @@ struct DinoEvaluationOptions {
   int64_t retrieval_size = 224;      // pixels of the longest side
   bool retrieval_multiscale = false;  // features averaged over three scales
   int64_t copy_size = 320;            // pixels of either side
+  int64_t video_size = 480;           // pixels of the short side
 };
 
 /// Backbone, head, teacher: the values are those of the recipe's keys.

@@ -11,8 +11,9 @@
 namespace lockstep::jobs {
 namespace {
 
-int64_t side(Settings& settings, std::string_view key, int64_t otherwise, int64_t patch_size) {
-  const int64_t size = settings.integer(key, otherwise, {8, 1024});
+int64_t side(Settings& settings, std::string_view key, int64_t otherwise, int64_t patch_size,
+             double least = 8) {
+  const int64_t size = settings.integer(key, otherwise, {least, 1024});
   if (size % patch_size != 0) {
     settings.refuse(key, fmt::format("a side of {} pixels cannot be cut into patches of {}", size, patch_size),
                     fmt::format("use a multiple of model.patch_size, as {}",
@@ -26,6 +27,7 @@ DinoEvaluationOptions read_evaluation(Settings& settings, int64_t patch_size) {
   options.retrieval_size = settings.integer("evaluation.retrieval_size", 224, {32, 4096});
   options.retrieval_multiscale = settings.flag("evaluation.retrieval_multiscale", false);
   options.copy_size = side(settings, "evaluation.copy_size", 320, patch_size);
+  options.video_size = side(settings, "evaluation.video_size", 480, patch_size, /*least=*/64);
   return options;
 }
 
@@ -130,7 +132,8 @@ std::vector<EvaluationTask> DinoRecipe::evaluation_tasks() const {
   using enum EvaluationTask::Pictures;
   return {{.name = "knn"},
           {.name = "retrieval", .pictures = given},
-          {.name = "copy_detection", .pictures = given}};
+          {.name = "copy_detection", .pictures = given},
+          {.name = "video", .pictures = given}};  // of a transformer alone
 }
 
 std::vector<Schedule> DinoRecipe::schedules(const Timeline& timeline) const {
