@@ -78,7 +78,8 @@ struct EvaluationRequest {
   bool use_average = false;      // the average in place of the parameters
   // Per batch of this rank: "samples" and what the model gave.
   std::vector<Tensors>* outputs = nullptr;
-  // For a task that draws: puts a file, named by its path below the folder for drawings. Any rank.
+  // Puts a file, named by its path below the folder for drawings. Any rank; empty where no such
+  // folder was named, which a task that draws never sees.
   std::function<void(const std::filesystem::path& name, std::span<const std::byte> bytes)> write;
 };
 

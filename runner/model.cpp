@@ -77,6 +77,15 @@ class Sets final : public jobs::EvaluationSets {
   at::Device device_;
 };
 
+// Those whose names begin with `prefix`, without it; none where there is no prefix.
+jobs::Tensors named_within(const std::string& prefix, const jobs::Tensors& tensors) {
+  jobs::Tensors within;
+  for (const auto& [name, tensor] : tensors) {
+    if (!prefix.empty() && name.starts_with(prefix)) within.add(name.substr(prefix.size()), tensor);
+  }
+  return within;
+}
+
 }  // namespace
 
 at::Device device_of(const jobs::Placement& placement) {
@@ -91,13 +100,19 @@ Model::Model(const RunPlan& plan, const jobs::Placement& placement)
 }
 
 void Model::start(const RunPlan& plan) {
-  if (!plan.options.initial_weights.empty()) return load_weights(plan.options.initial_weights);
+  if (!plan.options.initial_weights.empty()) return load_weights(plan, plan.options.initial_weights);
   job->initialise(plan.options.seed);
   start_average();
 }
 
-void Model::load_weights(const std::filesystem::path& path) {
+void Model::load_weights(const RunPlan& plan, const std::filesystem::path& path) {
   const SafetensorsFile file = SafetensorsFile::read(path);
+  const jobs::Tensors bare = named_within(plan.job->architecture().prefix, arenas.state.parameters);
+  if (bare.size() > 0 && file.find(bare.begin()->first) != nullptr) {
+    job->initialise(plan.options.seed);
+    read_tensors(file, path.string(), bare);
+    return start_average();
+  }
   read_tensors(file, path.string(), arenas.state.parameters);
   const auto& buffers = arenas.buffer_table.specs();
   if (!buffers.empty() && file.find(buffers.front().name) != nullptr) {

@@ -11,7 +11,10 @@
 #include "jobs/dino/collapse.h"
 #include "jobs/dino/dino_head.h"
 #include "jobs/dino/dino_loss.h"
+#include "jobs/dino/evaluations/copy_detection.h"
 #include "jobs/dino/evaluations/knn.h"
+#include "jobs/dino/evaluations/retrieval.h"
+#include "jobs/dino/evaluations/video.h"
 #include "jobs/models/drop_path.h"
 
 namespace lockstep::jobs {
@@ -136,6 +139,16 @@ class DinoJob final : public Job {
         request.use_average
             ? make_backbone(options_, state_.average, state_.average_buffers, nullptr, at::kFloat)
             : make_backbone(options_, state_.parameters, state_.buffers, nullptr, at::kFloat);
+    const at::Device device = state_.parameters.begin()->second.device();
+    if (request.task == "retrieval") {
+      return retrieval(*backbone, device, options_.evaluation, communicator, request);
+    }
+    if (request.task == "copy_detection") {
+      return copy_detection(*backbone, device, options_.evaluation, communicator, request);
+    }
+    if (request.task == "video") {
+      return video_segmentation(*backbone->vit(), device, options_.evaluation, communicator, request);
+    }
     return knn_accuracy(*backbone, sets, *evaluation_, communicator, request.outputs);
   }
 

@@ -6,6 +6,14 @@
 
 namespace lockstep::jobs {
 
+/// How the evaluations on pictures of their own see them.
+struct DinoEvaluationOptions {
+  int64_t retrieval_size = 224;      // pixels of the longest side
+  bool retrieval_multiscale = false;  // features averaged over three scales
+  int64_t copy_size = 320;            // pixels of either side
+  int64_t video_size = 480;           // pixels of the short side
+};
+
 /// Backbone, head, teacher: the values are those of the recipe's keys.
 struct DinoOptions {
   std::string model;
@@ -24,6 +32,8 @@ struct DinoOptions {
   double teacher_temperature = 0.04;
   double warmup_teacher_temperature = 0.04;
   int64_t teacher_warmup_epochs = 0;
+
+  DinoEvaluationOptions evaluation;
 
   bool is_vit() const { return patch_size > 0; }
   /// Whether there are batch norms; they are over the pictures of all ranks (main_dino.py).

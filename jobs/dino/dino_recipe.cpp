@@ -13,14 +13,24 @@
 namespace lockstep::jobs {
 namespace {
 
-int64_t side(Settings& settings, std::string_view key, int64_t otherwise, int64_t patch_size) {
-  const int64_t size = settings.integer(key, otherwise, {8, 1024});
+int64_t side(Settings& settings, std::string_view key, int64_t otherwise, int64_t patch_size,
+             double least = 8) {
+  const int64_t size = settings.integer(key, otherwise, {least, 1024});
   if (patch_size > 0 && size % patch_size != 0) {
     settings.refuse(key, fmt::format("a side of {} pixels cannot be cut into patches of {}", size, patch_size),
                     fmt::format("use a multiple of model.patch_size, as {}",
                                 (size / patch_size + 1) * patch_size));
   }
   return size;
+}
+
+DinoEvaluationOptions read_evaluation(Settings& settings, int64_t patch_size) {
+  DinoEvaluationOptions options;
+  options.retrieval_size = settings.integer("evaluation.retrieval_size", 224, {32, 4096});
+  options.retrieval_multiscale = settings.flag("evaluation.retrieval_multiscale", false);
+  options.copy_size = side(settings, "evaluation.copy_size", 320, patch_size);
+  options.video_size = side(settings, "evaluation.video_size", 480, patch_size, /*least=*/64);
+  return options;
 }
 
 // A ResNet has neither patches nor, in the official code, branches that are dropped.
@@ -55,6 +65,7 @@ DinoOptions read_options(const JobInputs& inputs, Settings& settings) {
   options.warmup_teacher_temperature =
       settings.number("teacher.warmup_temperature", options.teacher_temperature, {kCold, 10.0});
   options.teacher_warmup_epochs = settings.integer("teacher.warmup_epochs", 0, {0, 1e6});
+  options.evaluation = read_evaluation(settings, options.patch_size);
   return options;
 }
 
@@ -151,7 +162,11 @@ std::unique_ptr<BatchMaker> DinoRecipe::evaluation_batches() const {
 }
 
 std::vector<EvaluationTask> DinoRecipe::evaluation_tasks() const {
-  return {{.name = "knn"}};
+  using enum EvaluationTask::Pictures;
+  return {{.name = "knn"},
+          {.name = "retrieval", .pictures = given},
+          {.name = "copy_detection", .pictures = given},
+          {.name = "video", .pictures = given}};  // of a transformer alone
 }
 
 std::vector<Schedule> DinoRecipe::schedules(const Timeline& timeline) const {

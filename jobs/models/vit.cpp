@@ -47,10 +47,11 @@ at::Tensor Vit::norm(const at::Tensor& x, const Affine& layer) const {
 }
 
 // The positions of a grid of another size, bicubic. The official rule adds 0.1 to the size that the
-// scale is taken from (interpolate_pos_encoding; dino issue 8), and so do weights trained by it expect.
-at::Tensor Vit::positions(int64_t rows, int64_t columns) const {
-  const int64_t grid = shape_.grid();
-  if (rows == grid && columns == grid) return positions_;
+// scale is taken from (interpolate_pos_encoding; dino issue 8), and so do weights trained by it expect;
+// a picture that is not square is resized even to its own grid.
+at::Tensor Vit::positions(int64_t height, int64_t width) const {
+  const int64_t grid = shape_.grid(), rows = height / shape_.patch_size, columns = width / shape_.patch_size;
+  if (height == width && rows == grid) return positions_;
   const auto scale = [grid](int64_t size) {
     return (static_cast<double>(size) + 0.1) / static_cast<double>(grid);
   };
@@ -74,7 +75,7 @@ Vit::Stream Vit::embed(const std::vector<at::Tensor>& crops) const {
                    patches_.bias.to(compute_type_), {shape_.patch_size, shape_.patch_size});
     const at::Tensor patches = grid.flatten(2).transpose(1, 2).to(at::kFloat);
     const at::Tensor tokens = at::cat({class_token_.expand({pictures, 1, shape_.dim}), patches}, 1) +
-                              positions(grid.size(2), grid.size(3));
+                              positions(images.size(2), images.size(3));
     stream.groups.push_back({begin, pictures, tokens.size(1)});
     begin += stream.groups.back().rows();
     parts.push_back(tokens.flatten(0, 1));

@@ -22,9 +22,10 @@ class Vit {
   Vit(const VitShape& shape, const Tensors& parameters, const std::string& prefix,
       at::ScalarType compute_type);
 
-  /// `crops`: pictures [B, 3, h, w], one tensor for each size, sides multiples of the patch. The class
-  /// tokens after the final norm [all B, dim], in the order of the crops. `branch_scales`, undefined or
-  /// [2 depth, all B]: what each residual branch of each picture is multiplied by.
+  /// `crops`: pictures [B, 3, h, w], one tensor for each size; what is left over of a side after whole
+  /// patches is not looked at. The class tokens after the final norm [all B, dim], in the order of the
+  /// crops. `branch_scales`, undefined or [2 depth, all B]: what each residual branch of each picture is
+  /// multiplied by.
   at::Tensor class_tokens(const std::vector<at::Tensor>& crops, const at::Tensor& branch_scales = {}) const;
 
   /// All tokens [B, 1 + patches, dim] after each of the last `count` blocks, through the final norm.
@@ -50,7 +51,7 @@ class Vit {
   };
 
   Stream embed(const std::vector<at::Tensor>& crops) const;
-  at::Tensor positions(int64_t rows, int64_t columns) const;
+  at::Tensor positions(int64_t height, int64_t width) const;  // of a picture
   void apply(const Block& block, Stream& stream, const at::Tensor& scales1, const at::Tensor& scales2) const;
   at::Tensor attend(const Block& block, const Stream& stream, const at::Tensor& normed) const;
   at::Tensor norm(const at::Tensor& x, const Affine& layer) const;

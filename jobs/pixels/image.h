@@ -42,7 +42,7 @@ struct ImageError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// What geometric operations take between pixels.
-enum class Filter { bilinear, bicubic };
+/// What geometric operations take between pixels; Lanczos over three pixels a side, in resize() alone.
+enum class Filter { bilinear, bicubic, lanczos };
 
 }  // namespace lockstep::pixels

@@ -1,8 +1,10 @@
 #include "jobs/pixels/resample.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
+#include <numbers>
 
 #include "jobs/pixels/clones.h"
 
@@ -12,7 +14,18 @@ namespace {
 constexpr int kPrecisionBits = 22;
 constexpr int kRounding = 1 << (kPrecisionBits - 1);
 
+double sinc(double x) {
+  if (x == 0.0) return 1.0;
+  x *= std::numbers::pi;
+  return std::sin(x) / x;
+}
+
+double support_of(Filter filter) {
+  return filter == Filter::bilinear ? 1.0 : filter == Filter::bicubic ? 2.0 : 3.0;
+}
+
 double weight(Filter filter, double x) {
+  if (filter == Filter::lanczos) return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0;
   x = std::abs(x);
   if (filter == Filter::bilinear) return x < 1.0 ? 1.0 - x : 0.0;
   constexpr double a = -0.5;
@@ -28,10 +41,11 @@ struct Taps {
   std::vector<int32_t> weights;  // [output][most]
 };
 
-Taps plan_taps(int inputs, int outputs, Filter filter) {
-  const double scale = static_cast<double>(inputs) / outputs;
+// The outputs share the first `extent` of the inputs among them.
+Taps plan_taps(int inputs, float extent, int outputs, Filter filter) {
+  const double scale = static_cast<double>(extent) / outputs;
   const double filter_scale = std::max(scale, 1.0);
-  const double support = (filter == Filter::bilinear ? 1.0 : 2.0) * filter_scale;
+  const double support = support_of(filter) * filter_scale;
   Taps taps;
   taps.most = static_cast<int>(std::ceil(support)) * 2 + 1;
   taps.weights.assign(static_cast<size_t>(taps.most) * static_cast<size_t>(outputs), 0);
@@ -92,8 +106,9 @@ void turn_out(const uint8_t* turned, int first_row, int rows, Image& image) {
   }
 }
 
-Image resize_horizontally(const Image& source, const Box& box, int width, Filter filter) {
-  const Taps taps = plan_taps(box.width, width, filter);
+Image resize_horizontally(const Image& source, const Box& box, float extent, int width,
+                          Filter filter) {
+  const Taps taps = plan_taps(box.width, extent, width, filter);
   Image image(width, box.height);
   std::vector<uint8_t> turned(static_cast<size_t>(box.width) * kLanes);
   std::vector<uint8_t> result(static_cast<size_t>(width) * kLanes);
@@ -114,8 +129,8 @@ LOCKSTEP_CLONES void store_row(const int32_t* sums, int bytes, uint8_t* row) {
   for (int i = 0; i < bytes; ++i) row[i] = to_byte(sums[i]);
 }
 
-Image resize_vertically(const Image& source, int height, Filter filter) {
-  const Taps taps = plan_taps(source.height, height, filter);
+Image resize_vertically(const Image& source, float extent, int height, Filter filter) {
+  const Taps taps = plan_taps(source.height, extent, height, filter);
   Image image(source.width, height);
   const int bytes = 3 * source.width;
   std::vector<int32_t> sums(static_cast<size_t>(bytes));
@@ -132,6 +147,62 @@ Image resize_vertically(const Image& source, int height, Filter filter) {
   return image;
 }
 
+// Of `box`, the part that is `right` wide and `bottom` high.
+Image resize_within(const Image& source, const Box& box, float right, float bottom, int width, int height,
+                    Filter filter) {
+  const auto in_width = [&](const Image& image, const Box& part) {
+    const bool same = width == part.width && right == static_cast<float>(width);
+    return same ? crop(image, part) : resize_horizontally(image, part, right, width, filter);
+  };
+  const auto in_height = [&](const Image& image) {
+    const bool same = height == image.height && bottom == static_cast<float>(height);
+    return same ? image : resize_vertically(image, bottom, height, filter);
+  };
+  // Pillow 13 begins with the height where that loses more than twice as much as the width.
+  const int fewer_rows = box.height - height;
+  if (fewer_rows > 0 && fewer_rows > 2 * (box.width - width)) {
+    return in_width(in_height(crop(source, box)), {0, 0, box.width, height});
+  }
+  return in_height(in_width(source, box));
+}
+
+// The mean of `box`, rounded as Pillow's reduce() does: a product with the inverse in 24-bit fixed point,
+// which is itself a float32.
+void average_block(const Image& source, const Box& box, uint8_t* pixel) {
+  const auto count = static_cast<uint32_t>(box.width * box.height);
+  const auto inverse = static_cast<uint32_t>(16777216.0f / static_cast<float>(count));
+  std::array<uint32_t, 3> sums{count / 2, count / 2, count / 2};
+  for (int y = box.top; y < box.top + box.height; ++y) {
+    const uint8_t* value = source.at(box.left, y);
+    for (int x = 0; x < box.width; ++x, value += 3) {
+      for (size_t c = 0; c < 3; ++c) sums[c] += value[c];
+    }
+  }
+  for (size_t c = 0; c < 3; ++c) pixel[c] = static_cast<uint8_t>((sums[c] * inverse) >> 24);
+}
+
+// One pixel for each block of x_factor times y_factor, the last ones of what is left.
+Image reduce(const Image& source, int x_factor, int y_factor) {
+  if (x_factor == 1 && y_factor == 1) return source;
+  Image image((source.width + x_factor - 1) / x_factor, (source.height + y_factor - 1) / y_factor);
+  for (int y = 0; y < image.height; ++y) {
+    for (int x = 0; x < image.width; ++x) {
+      const int left = x * x_factor, top = y * y_factor;
+      average_block(source, {left, top, std::min(x_factor, source.width - left),
+                             std::min(y_factor, source.height - top)},
+                    image.at(x, y));
+    }
+  }
+  return image;
+}
+
+// The whole number beside `exact` that comes nearer to the shape wanted, by `error`; at least 1.
+template <typename Error>
+int nearer(double exact, Error&& error) {
+  const int below = static_cast<int>(std::floor(exact)), above = static_cast<int>(std::ceil(exact));
+  return std::max(1, error(above) < error(below) ? above : below);
+}
+
 }  // namespace
 
 Image crop(const Image& source, const Box& box) {
@@ -143,18 +214,32 @@ Image crop(const Image& source, const Box& box) {
 }
 
 Image resize(const Image& source, const Box& box, int width, int height, Filter filter) {
-  const auto in_width = [&](const Image& image, const Box& part) {
-    return width == part.width ? crop(image, part) : resize_horizontally(image, part, width, filter);
-  };
-  const auto in_height = [&](const Image& image) {
-    return height == image.height ? image : resize_vertically(image, height, filter);
-  };
-  // Pillow 13 begins with the height where that loses more than twice as much as the width.
-  const int fewer_rows = box.height - height;
-  if (fewer_rows > 0 && fewer_rows > 2 * (box.width - width)) {
-    return in_width(in_height(crop(source, box)), {0, 0, box.width, height});
+  return resize_within(source, box, static_cast<float>(box.width), static_cast<float>(box.height), width,
+                       height, filter);
+}
+
+Image resize_part(const Image& source, float right, float bottom, int width, int height, Filter filter) {
+  return resize_within(source, {0, 0, source.width, source.height}, right, bottom, width, height, filter);
+}
+
+Image thumbnail(const Image& source, int longest) {
+  if (source.width <= longest && source.height <= longest) return source;
+  const double aspect = static_cast<double>(source.width) / source.height;
+  int width = longest, height = longest;
+  if (aspect <= 1.0) {
+    width = nearer(longest * aspect,
+                   [&](int n) { return std::abs(aspect - static_cast<double>(n) / longest); });
+  } else {
+    height = nearer(longest / aspect, [&](int n) {
+      return n == 0 ? 0.0 : std::abs(aspect - static_cast<double>(longest) / n);
+    });
   }
-  return in_height(in_width(source, box));
+  constexpr double kGap = 2.0;
+  const int x_factor = std::max(1, static_cast<int>(static_cast<double>(source.width) / width / kGap));
+  const int y_factor = std::max(1, static_cast<int>(static_cast<double>(source.height) / height / kGap));
+  const float right = static_cast<float>(source.width) / static_cast<float>(x_factor);
+  const float bottom = static_cast<float>(source.height) / static_cast<float>(y_factor);
+  return resize_part(reduce(source, x_factor, y_factor), right, bottom, width, height, Filter::lanczos);
 }
 
 }  // namespace lockstep::pixels

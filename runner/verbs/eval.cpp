@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 
 void load(const EvalOptions& options, const RunPlan& plan, Model& model, World& world) {
   if (options.initial) return model.start(plan);
-  if (!options.weights.empty()) return model.load_weights(options.weights);
+  if (!options.weights.empty()) return model.load_weights(plan, options.weights);
   fs::path checkpoint = options.source;
   if (world.rank() == 0) {
     if (is_run(checkpoint)) {
@@ -47,6 +47,9 @@ std::vector<std::pair<std::string, at::Tensor>> empty_outputs(
     const std::vector<jobs::Tensors>& batches, comm::Communicator& communicator) {
   nlohmann::json shapes = nlohmann::json::array();
   if (communicator.rank() == 0) {
+    if (batches.empty()) {
+      throw UsageError("E105", "this evaluation has no output for every picture", "leave --outputs out");
+    }
     for (const auto& [name, tensor] : batches.front()) {
       std::vector<int64_t> shape = tensor.sizes().vec();
       shape[0] = 0;
@@ -120,9 +123,13 @@ jobs::EvaluationTask find_task(const std::string& name, const jobs::JobRecipe& j
                    fmt::format("--task {}", fmt::join(names, ", ")));
 }
 
-void write_drawing(const fs::path& file, std::span<const std::byte> bytes) {
-  make_folders(file.parent_path());
-  write_file(file, {bytes});
+// Writes files into `folder`; nothing where there is none.
+std::function<void(const fs::path&, std::span<const std::byte>)> drawings_in(const fs::path& folder) {
+  if (folder.empty()) return {};
+  return [folder](const fs::path& name, std::span<const std::byte> bytes) {
+    make_folders((folder / name).parent_path());
+    write_file(folder / name, {bytes});
+  };
 }
 
 }  // namespace
@@ -152,9 +159,7 @@ ExitCode eval(World& world, const EvalOptions& options) {
                 .images = options.images,
                 .use_average = options.average || !plan.job->evaluates_parameters(),
                 .outputs = options.outputs.empty() ? nullptr : &outputs,
-                .write = [&](const fs::path& name, std::span<const std::byte> bytes) {
-                  write_drawing(fs::path(options.out) / name, bytes);
-                }});
+                .write = drawings_in(options.out)});
   if (!options.outputs.empty()) write_outputs(options.outputs, outputs, world.communicator());
   if (world.rank() == 0) {
     std::string line;

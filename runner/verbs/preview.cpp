@@ -90,9 +90,14 @@ pixels::Image apply_text(const pixels::Image& source, const std::string& text) {
     return pixels::evaluation_crop(source, static_cast<int>(values[0]), values[1],
                                    pixels::Filter::bicubic);
   }
+  if (name == "Thumbnail") {
+    require_values(name, values, 1, "Thumbnail=size");
+    require_between(name, values[0], 1, 65535);
+    return pixels::thumbnail(source, static_cast<int>(values[0]));
+  }
   std::vector<std::string> names = pixels::operation_names();
   if (std::ranges::find(names, name) == names.end()) {
-    names.insert(names.end(), {"ResizedCrop", "EvaluationCrop"});
+    names.insert(names.end(), {"ResizedCrop", "EvaluationCrop", "Thumbnail"});
     const std::string near = nearest(name, names);
     throw UsageError("E105", fmt::format("there is no operation '{}'", name),
                      near.empty() ? fmt::format("one of: {}", fmt::join(names, ", "))
@@ -218,7 +223,7 @@ void add_preview(CLI::App& app, Chosen& chosen) {
   verb->add_option("--op", options->operation,
                    "timm's name and the value that the operation takes, as Rotate=21, SolarizeAdd=77, "
                    "AutoContrast; also GaussianBlur=radius, Grayscale, Hue=turns, "
-                   "ResizedCrop=top,left,height,width,size and EvaluationCrop=size,crop")
+                   "ResizedCrop=top,left,height,width,size, EvaluationCrop=size,crop and Thumbnail=size")
       ->type_name("NAME[=VALUE]")
       ->needs(image);
   verb->add_option("--out", options->out, "the .png to write")->required()->type_name("FILE");

@@ -73,7 +73,7 @@ TEST(Resize, LeavesAPictureOfTheSameSizeAlone) {
 TEST(Resize, KeepsAnEvenPictureEven) {
   Image image(31, 45);
   std::ranges::fill(image.rgb, uint8_t{77});
-  for (const Filter filter : {Filter::bilinear, Filter::bicubic}) {
+  for (const Filter filter : {Filter::bilinear, Filter::bicubic, Filter::lanczos}) {
     for (const auto& [width, height] : {std::pair{7, 99}, {99, 7}, {1, 1}, {200, 200}}) {
       const Image result = resize(image, {2, 3, 20, 30}, width, height, filter);
       EXPECT_TRUE(std::ranges::all_of(result.rgb, [](uint8_t v) { return v == 77; }));

@@ -68,9 +68,10 @@ class VisionTransformer(nn.Module):
         self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(DEPTH)))
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
-    def positions(self, rows, columns):
-        """The learned grid at the crop's size; the tenth of a patch belongs to the published rule."""
-        if rows == columns == self.grid:
+    def positions(self, height, width):
+        """The learned grid at the picture's size; the tenth of a patch belongs to the published rule."""
+        rows, columns = height // self.patch_size, width // self.patch_size
+        if rows == self.grid and height == width:
             return self.pos_embed
         learned = self.pos_embed[:, 1:].transpose(1, 2).unflatten(2, (self.grid, self.grid))
         scale = ((rows + 0.1) / self.grid, (columns + 0.1) / self.grid)
@@ -78,10 +79,14 @@ class VisionTransformer(nn.Module):
         assert resized.shape[2:] == (rows, columns)
         return torch.cat((self.pos_embed[:, :1], resized.flatten(2).transpose(1, 2)), 1)
 
-    def forward(self, images):
+    def tokens(self, images):
+        """Of the picture and of its patches, [pictures, 1 + patches, width]."""
         patches = self.patch_embed["proj"](images)
         tokens = torch.cat((self.cls_token.expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)), 1)
-        return self.norm(self.blocks(tokens + self.positions(*patches.shape[2:])))[:, 0]
+        return self.norm(self.blocks(tokens + self.positions(*images.shape[2:])))
+
+    def forward(self, images):
+        return self.tokens(images)[:, 0]
 
 
 def make_backbone(name, patch_size):

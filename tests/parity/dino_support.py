@@ -1,6 +1,8 @@
 """A small DINO run for the tests that hold it against its reference."""
 
+import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dino_reference import Network
@@ -65,3 +67,15 @@ def save_network(student, path):
 
 def saved(run, step, file):
     return load_file(run / "checkpoints" / f"step-{step:08d}" / file)
+
+
+def picture(width, height, seed):
+    """Waves with rectangles on them."""
+    generator = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    pixels = np.stack([128 + 60 * np.sin(x / generator.uniform(5, 30)) + 60 * np.cos(y / generator.uniform(5, 30))
+                       for _ in range(3)], -1)
+    for _ in range(4):
+        left, top = generator.integers(0, width), generator.integers(0, height)
+        pixels[top:top + height // 3, left:left + width // 3] = generator.integers(0, 256, 3)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

@@ -9,9 +9,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 import timm
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from dino_support import dino_recipe, network, save_network, write_dino_recipe
+from dino_support import dino_recipe, network, save_network, saved, write_dino_recipe
 from support import MEAN, STD, ParityTest, make_data, run_lockstep, run_lockstep_json, weights_file
 
 from PIL import Image
@@ -83,6 +83,25 @@ class Knn(ParityTest):
         self.assertEqual({name.removeprefix("module.") for name in checkpoint["student"]}, set(checkpoint["teacher"]))
         self.assertFalse(torch.equal(checkpoint["student"]["module.backbone.pos_embed"], backbone["pos_embed"]))
         self.assertEqual(list(checkpoint["dino_loss"]["center"].shape), [1, 512])
+
+    def test_a_backbone_alone_starts_a_run(self):
+        """init.weights with the names of the official files; the head is the one that the seed draws."""
+        backbone = load_file(self.weights)
+        bare = {name.removeprefix("backbone."): value for name, value in backbone.items() if name.startswith("backbone.")}
+        save_file(bare, self.folder / "bare.safetensors")
+        kept = []
+        for weights in (self.folder / "bare.safetensors", ""):
+            run = self.folder / f"kept-{len(kept)}"
+            run_lockstep("train", self.recipe, "--run", run, "--set", f"init.weights={weights}",
+                         "--set", "optimizer.learning_rate=0", "--set", "schedule.min_learning_rate=0",
+                         "--set", "schedule.epochs=1", "--set", f"data.train={self.data / 'val'}",
+                         "--set", "batch.size=60", "--set", "crops.local_count=0")
+            kept.append(saved(run, 1, "parameters.safetensors"))
+        started, drawn = kept
+        for name, value in started.items():
+            theirs = bare[name.removeprefix("backbone.")] if name.startswith("backbone.") else drawn[name]
+            self.assertTrue(torch.equal(value, theirs), name)
+        self.assertFalse(torch.equal(drawn["backbone.pos_embed"], bare["pos_embed"]))
 
     def pictures(self, samples):
         """The official evaluation's transform (eval_knn.py)."""

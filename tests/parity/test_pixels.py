@@ -270,6 +270,25 @@ class Crops(PixelTest):
                 cases.append((path, "EvaluationCrop", (size, crop), timm_evaluation_crop(image, size, crop)))
         self.assert_previews(cases)
 
+    def test_thumbnail(self):
+        """Pillow's, of a decoded picture: blocks are averaged first where it is much too large."""
+        cases = []
+        for number, (width, height) in enumerate(
+                [(97, 61), (61, 97), (64, 64), (500, 375), (333, 500), (301, 1000), (1000, 87), (641, 640),
+                 (17, 90), (3, 800), (400, 1)]):
+            image = photo(width, height, 50 + number)
+            path = self.folder / f"thumbnail{number}.png"
+            image.save(path)
+            for size in (224, 100, 47, 16):
+                cases.append((path, "Thumbnail", (size,), pillow_thumbnail(image, size)))
+        self.assert_previews(cases)
+
+
+def pillow_thumbnail(image, size):
+    copy = image.copy()
+    copy.thumbnail((size, size), Image.Resampling.LANCZOS)
+    return np.asarray(copy)
+
 
 def timm_evaluation_crop(image, size, crop):
     transform = timm.data.create_transform(
