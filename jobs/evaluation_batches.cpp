@@ -7,7 +7,7 @@
 namespace lockstep::jobs {
 namespace {
 
-using Cut = std::function<pixels::Image(const pixels::Image&)>;
+using Cut = std::function<pixels::Image(const pixels::Image&, const SampleKey&)>;
 using Normalise = void (*)(std::span<const uint8_t>, float*);
 
 class EvaluationBatches final : public BatchMaker {
@@ -26,7 +26,7 @@ class EvaluationBatches final : public BatchMaker {
 
   void make_sample(std::span<const std::byte> file, int64_t label, const SampleKey& key, int64_t index,
                    const ShardArrays& arrays) const override {
-    const pixels::Image image = cut_(pixels::decode(file));
+    const pixels::Image image = cut_(pixels::decode(file), key);
     normalise_(image.rgb, array_of<float>(arrays, kImages).data() +
                               index * static_cast<int64_t>(image.rgb.size()));
     array_of<int64_t>(arrays, kLabels)[index] = label;

@@ -60,6 +60,13 @@ class BatchSource {
   virtual const Tensors* next(int64_t* rows) = 0;
 };
 
+/// Passes over the training set by an evaluation that learns.
+struct Epochs {
+  uint64_t seed = 0;
+  int64_t count = 0;
+  int64_t batch_size = 0;
+};
+
 /// The pictures that an evaluation may look at. How they are cut into batches does not depend on
 /// the number of ranks, so that neither do the numbers that come out.
 class EvaluationSets {
@@ -67,6 +74,10 @@ class EvaluationSets {
   virtual ~EvaluationSets() = default;
   /// This rank's part of all pictures of one set, each once. `maker` must outlive the source.
   virtual std::unique_ptr<BatchSource> open(Split split, const BatchMaker& maker) const = 0;
+  /// This rank's rows of each batch of `batch_size` (over all ranks) in shuffled epochs of the training
+  /// set, what is over at an epoch's end left out. The batches do not depend on the number of ranks.
+  /// Throws UsageError where the ranks cannot share a batch evenly, or the set is smaller than one.
+  virtual std::unique_ptr<BatchSource> open_epochs(const BatchMaker& maker, const Epochs& epochs) const = 0;
   virtual int64_t size(Split split) const = 0;  // pictures, over all ranks
   virtual int64_t classes() const = 0;
 };

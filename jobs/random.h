@@ -13,6 +13,7 @@ enum class Purpose : uint32_t {
   mixing = 4,        // mixup and CutMix of one shard's batch
   drop_path = 5,
   pictures = 6,      // `data make`
+  evaluation = 7,
 };
 
 /// Random numbers as a pure function of (seed, purpose, a, b) and the count of draws so far: Philox

@@ -2,7 +2,10 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <utility>
 
 #include "runner/batch_tensors.h"
 #include "runner/tensor_files.h"
@@ -13,18 +16,13 @@ namespace {
 constexpr int64_t kEvaluationRows = 64;
 constexpr int kSlots = 3;
 
-// One set cut into equal pieces, dealt to the ranks in turn.
-class Pieces final : public jobs::BatchSource {
+class LoadedBatches final : public jobs::BatchSource {
  public:
-  Pieces(const Dataset& set, const jobs::BatchMaker& maker, const comm::Communicator& world,
-         int threads, at::Device device)
-      : fields_(maker.fields(kEvaluationRows)),
+  LoadedBatches(const Dataset& set, const jobs::BatchMaker& maker, int64_t rows, Loader::Plan plan,
+                int threads, at::Device device)
+      : fields_(maker.fields(rows)),
         device_(device),
-        loader_(set, maker, kEvaluationRows,
-                [size = set.size(), rank = world.rank(), ranks = world.size()](int64_t k) {
-                  return piece(size, k * ranks + rank);
-                },
-                threads, kSlots) {}
+        loader_(set, maker, rows, std::move(plan), threads, kSlots) {}
 
   const jobs::Tensors* next(int64_t* rows) override {
     if (slot_ != nullptr) loader_.release();
@@ -36,16 +34,6 @@ class Pieces final : public jobs::BatchSource {
   }
 
  private:
-  static std::optional<ShardPlan> piece(int64_t size, int64_t index) {
-    const int64_t begin = index * kEvaluationRows;
-    if (begin >= size) return std::nullopt;
-    ShardPlan plan;
-    for (int64_t i = begin; i < std::min(begin + kEvaluationRows, size); ++i) {
-      plan.samples.push_back({.epoch = 0, .sample = i, .repeat = 0});
-    }
-    return plan;
-  }
-
   std::vector<jobs::Field> fields_;
   at::Device device_;
   Loader loader_;
@@ -53,13 +41,47 @@ class Pieces final : public jobs::BatchSource {
   jobs::Tensors tensors_;
 };
 
+// A set cut into equal pieces, dealt to the ranks in turn.
+Loader::Plan pieces_of_rank(int64_t size, const comm::Communicator& world) {
+  return [size, rank = world.rank(), ranks = world.size()](int64_t k) -> std::optional<ShardPlan> {
+    const int64_t begin = (k * ranks + rank) * kEvaluationRows;
+    if (begin >= size) return std::nullopt;
+    ShardPlan plan;
+    for (int64_t i = begin; i < std::min(begin + kEvaluationRows, size); ++i) {
+      plan.samples.push_back({.epoch = 0, .sample = i, .repeat = 0});
+    }
+    return plan;
+  };
+}
+
+// This rank's part of each batch of shuffled epochs.
+Loader::Plan batches_of_rank(const Sampler& sampler, int64_t epochs, int rank) {
+  return [sampler, epochs, rank](int64_t step) -> std::optional<ShardPlan> {
+    if (step >= epochs * sampler.steps_per_epoch()) return std::nullopt;
+    return shard_plan(sampler, {.step = step, .shard = rank});
+  };
+}
+
 class Sets final : public jobs::EvaluationSets {
  public:
   Sets(const RunPlan& plan, const comm::Communicator& world, int threads, at::Device device)
       : plan_(plan), world_(world), threads_(threads), device_(device) {}
 
   std::unique_ptr<jobs::BatchSource> open(jobs::Split split, const jobs::BatchMaker& maker) const override {
-    return std::make_unique<Pieces>(set(split), maker, world_, threads_, device_);
+    return std::make_unique<LoadedBatches>(set(split), maker, kEvaluationRows,
+                                           pieces_of_rank(set(split).size(), world_), threads_, device_);
+  }
+  std::unique_ptr<jobs::BatchSource> open_epochs(const jobs::BatchMaker& maker,
+                                                 const jobs::Epochs& epochs) const override {
+    const Dataset& set = *plan_.training_set;
+    require_divides(world_.size(), epochs.batch_size, set.size());
+    const Sampler sampler({.seed = epochs.seed,
+                           .samples = set.size(),
+                           .batch_size = epochs.batch_size,
+                           .shards = world_.size()});
+    return std::make_unique<LoadedBatches>(set, maker, sampler.shard_batch_size(),
+                                           batches_of_rank(sampler, epochs.count, world_.rank()),
+                                           threads_, device_);
   }
   int64_t size(jobs::Split split) const override { return set(split).size(); }
   int64_t classes() const override {
@@ -67,6 +89,18 @@ class Sets final : public jobs::EvaluationSets {
   }
 
  private:
+  static void require_divides(int64_t ranks, int64_t batch_size, int64_t pictures) {
+    if (batch_size % ranks != 0) {
+      throw UsageError("E109", fmt::format("{} ranks cannot share batches of {} evenly", ranks, batch_size),
+                       "choose another number of ranks, or another batch size of the evaluation");
+    }
+    if (batch_size > pictures) {
+      throw UsageError("E105", fmt::format("a batch of {} is larger than the {} pictures of data.train",
+                                           batch_size, pictures),
+                       "lower the batch size of the evaluation");
+    }
+  }
+
   const Dataset& set(jobs::Split split) const {
     return split == jobs::Split::training ? *plan_.training_set : *plan_.validation_set;
   }

@@ -80,7 +80,7 @@ RunPlan make_plan(Recipe recipe, const PlanInputs& inputs) {
                            .steps = steps}};
 }
 
-ShardPlan RunPlan::shard(const jobs::ShardKey& key) const {
+ShardPlan shard_plan(const Sampler& sampler, const jobs::ShardKey& key) {
   ShardPlan plan{.key = key, .samples = {}};
   for (int64_t i = 0; i < sampler.shard_batch_size(); ++i) {
     plan.samples.push_back(sampler.sample(key, i));

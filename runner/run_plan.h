@@ -17,6 +17,9 @@
 
 namespace lockstep::runner {
 
+/// The batch of one shard of one step.
+ShardPlan shard_plan(const Sampler& sampler, const jobs::ShardKey& key);
+
 /// A recipe brought together with its data: everything about a run that can be known before its first
 /// step, on any machine, without torch at work. Const after making.
 struct RunPlan {
@@ -30,8 +33,7 @@ struct RunPlan {
   WeightDecaySchedule weight_decay;
 
   jobs::Timeline timeline() const { return {sampler.steps_per_epoch(), options.epochs}; }
-  /// The batch of one shard of one step.
-  ShardPlan shard(const jobs::ShardKey& key) const;
+  ShardPlan shard(const jobs::ShardKey& key) const { return shard_plan(sampler, key); }
 };
 
 /// What a verb knows beside the recipe.

@@ -11,8 +11,10 @@
 #include "jobs/dino/collapse.h"
 #include "jobs/dino/dino_head.h"
 #include "jobs/dino/dino_loss.h"
+#include "jobs/dino/evaluations/attention_maps.h"
 #include "jobs/dino/evaluations/copy_detection.h"
 #include "jobs/dino/evaluations/knn.h"
+#include "jobs/dino/evaluations/linear_probe.h"
 #include "jobs/dino/evaluations/retrieval.h"
 #include "jobs/dino/evaluations/video.h"
 #include "jobs/models/drop_path.h"
@@ -148,6 +150,12 @@ class DinoJob final : public Job {
     }
     if (request.task == "video") {
       return video_segmentation(*backbone->vit(), device, options_.evaluation, communicator, request);
+    }
+    if (request.task == "attention") {
+      return attention_maps(*backbone->vit(), device, options_.evaluation, communicator, request);
+    }
+    if (request.task == "linear") {
+      return linear_probe(*backbone, recipe_.crops(), *evaluation_, options_.evaluation, sets, communicator);
     }
     return knn_accuracy(*backbone, sets, *evaluation_, communicator, request.outputs);
   }

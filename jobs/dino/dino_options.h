@@ -6,8 +6,15 @@
 
 namespace lockstep::jobs {
 
-/// How the evaluations on pictures of their own see them.
+/// How features are judged: the values are those of the recipe's keys under [evaluation].
 struct DinoEvaluationOptions {
+  uint64_t seed = 0;
+  int64_t linear_epochs = 100;
+  int64_t linear_batch_size = 1024;
+  double linear_learning_rate = 0.001;  // of a batch of 256
+  int64_t linear_blocks = 4;            // a transformer's last, whose class tokens are looked at
+  bool linear_average_pool = false;     // and the mean of the last one's patches
+  int64_t attention_size = 480;         // pixels of either side
   int64_t retrieval_size = 224;      // pixels of the longest side
   bool retrieval_multiscale = false;  // features averaged over three scales
   int64_t copy_size = 320;            // pixels of either side

@@ -24,12 +24,29 @@ int64_t side(Settings& settings, std::string_view key, int64_t otherwise, int64_
   return size;
 }
 
-DinoEvaluationOptions read_evaluation(Settings& settings, int64_t patch_size) {
+// The official linear protocol looks at four blocks of small models, at one and its patches of large ones.
+void read_vit_evaluation(Settings& settings, const DinoOptions& model, DinoEvaluationOptions& options) {
+  const bool large = model.model == "vit_base";
+  options.linear_blocks = settings.integer("evaluation.linear_blocks", large ? 1 : 4, {1, 12});
+  options.linear_average_pool = settings.flag("evaluation.linear_average_pool", large);
+  if (options.linear_average_pool && options.linear_blocks > 1) {
+    settings.refuse("evaluation.linear_average_pool", "patches are averaged with one block's token alone",
+                    "set evaluation.linear_blocks = 1");
+  }
+  options.attention_size = side(settings, "evaluation.attention_size", 480, model.patch_size);
+  options.video_size = side(settings, "evaluation.video_size", 480, model.patch_size, /*least=*/64);
+}
+
+DinoEvaluationOptions read_evaluation(const JobInputs& inputs, Settings& settings, const DinoOptions& model) {
   DinoEvaluationOptions options;
+  options.seed = inputs.seed;
+  options.linear_epochs = settings.integer("evaluation.linear_epochs", 100, {1, 1e6});
+  options.linear_batch_size = settings.integer("evaluation.linear_batch_size", 1024, {1, 1e6});
+  options.linear_learning_rate = settings.number("evaluation.linear_learning_rate", 0.001, {0.0, 1e3});
   options.retrieval_size = settings.integer("evaluation.retrieval_size", 224, {32, 4096});
   options.retrieval_multiscale = settings.flag("evaluation.retrieval_multiscale", false);
-  options.copy_size = side(settings, "evaluation.copy_size", 320, patch_size);
-  options.video_size = side(settings, "evaluation.video_size", 480, patch_size, /*least=*/64);
+  options.copy_size = side(settings, "evaluation.copy_size", 320, model.patch_size);
+  if (model.is_vit()) read_vit_evaluation(settings, model, options);
   return options;
 }
 
@@ -65,7 +82,7 @@ DinoOptions read_options(const JobInputs& inputs, Settings& settings) {
   options.warmup_teacher_temperature =
       settings.number("teacher.warmup_temperature", options.teacher_temperature, {kCold, 10.0});
   options.teacher_warmup_epochs = settings.integer("teacher.warmup_epochs", 0, {0, 1e6});
-  options.evaluation = read_evaluation(settings, options.patch_size);
+  options.evaluation = read_evaluation(inputs, settings, options);
   return options;
 }
 
@@ -163,10 +180,14 @@ std::unique_ptr<BatchMaker> DinoRecipe::evaluation_batches() const {
 
 std::vector<EvaluationTask> DinoRecipe::evaluation_tasks() const {
   using enum EvaluationTask::Pictures;
-  return {{.name = "knn"},
-          {.name = "retrieval", .pictures = given},
-          {.name = "copy_detection", .pictures = given},
-          {.name = "video", .pictures = given}};  // of a transformer alone
+  std::vector<EvaluationTask> tasks{{.name = "knn"},
+                                    {.name = "linear"},
+                                    {.name = "retrieval", .pictures = given},
+                                    {.name = "copy_detection", .pictures = given}};
+  if (!options_.is_vit()) return tasks;
+  tasks.push_back({.name = "video", .pictures = given});
+  tasks.push_back({.name = "attention", .pictures = given, .draws = true});
+  return tasks;
 }
 
 std::vector<Schedule> DinoRecipe::schedules(const Timeline& timeline) const {

@@ -122,7 +122,7 @@ std::unique_ptr<BatchMaker> make_dino_evaluation_batches(const MultiCropOptions&
   const auto size = static_cast<int>(options.evaluation_crop);
   return make_evaluation_batches(
       size,
-      [shorter, size](const pixels::Image& image) {
+      [shorter, size](const pixels::Image& image, const SampleKey&) {
         return pixels::resized_centre(image, shorter, size, pixels::Filter::bicubic);
       },
       pixels::normalise_like_torchvision);

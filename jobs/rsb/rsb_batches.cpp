@@ -95,7 +95,7 @@ std::unique_ptr<BatchMaker> make_rsb_evaluation_batches(const RsbBatchOptions& o
                                                                     : pixels::Filter::bicubic;
   return make_evaluation_batches(
       size,
-      [size, share = options.evaluation_crop, filter](const pixels::Image& image) {
+      [size, share = options.evaluation_crop, filter](const pixels::Image& image, const SampleKey&) {
         return pixels::evaluation_crop(image, size, share, filter);
       },
       pixels::normalise_like_timm);
