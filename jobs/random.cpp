@@ -64,7 +64,8 @@ int64_t Random::integer(int64_t low, int64_t high) {
   const uint64_t limit = ~uint64_t{0} - ~uint64_t{0} % range;
   uint64_t value;
   do {
-    value = (uint64_t{bits()} << 32) | bits();
+    value = uint64_t{bits()} << 32;
+    value |= bits();
   } while (value >= limit);
   return low + static_cast<int64_t>(value % range);
 }

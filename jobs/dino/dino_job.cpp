@@ -155,7 +155,8 @@ class DinoJob final : public Job {
       return attention_maps(*backbone->vit(), device, options_.evaluation, communicator, request);
     }
     if (request.task == "linear") {
-      return linear_probe(*backbone, recipe_.crops(), *evaluation_, options_.evaluation, sets, communicator);
+      return linear_probe(*backbone, recipe_.crops(), *evaluation_, options_.evaluation, sets, communicator,
+                          request.outputs);
     }
     return knn_accuracy(*backbone, sets, *evaluation_, communicator, request.outputs);
   }

@@ -1,10 +1,12 @@
 #include <ATen/core/Dict.h>
 #include <ATen/core/ivalue.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <caffe2/serialize/inline_container.h>
 #include <fmt/format.h>
 #include <torch/csrc/jit/serialization/pickler.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <iostream>
@@ -28,10 +30,22 @@ at::Tensor tensor_of(const NamedArray& array) {
   return tensor;
 }
 
-Dictionary state_dict(const std::vector<NamedArray>& arrays, const std::string& prefix) {
+constexpr std::string_view kRunning = "running_var";
+
+// A batch norm of torch also counts the batches that it has seen.
+Dictionary state_dict(const std::vector<NamedArray>& arrays, const std::string& prefix, int64_t step) {
   Dictionary state = dictionary();
-  for (const NamedArray& array : arrays) state.insert(prefix + array.name, tensor_of(array));
+  for (const NamedArray& array : arrays) {
+    state.insert(prefix + array.name, tensor_of(array));
+    if (!array.name.ends_with(kRunning)) continue;
+    const std::string norm = array.name.substr(0, array.name.size() - kRunning.size());
+    state.insert(prefix + norm + "num_batches_tracked", at::full({}, step, at::kLong));
+  }
   return state;
+}
+
+bool has_batch_norms(const std::vector<NamedArray>& arrays) {
+  return std::ranges::any_of(arrays, [](const NamedArray& array) { return array.name.ends_with(kRunning); });
 }
 
 // A file as torch.save() makes it. torch::pickle_save() would mark the types of dictionaries, which
@@ -62,7 +76,7 @@ void write_pth(const fs::path& file, const Dictionary& content) {
 }  // namespace
 
 // The layout of the official checkpoint.pth (main_dino.py): the student under DistributedDataParallel's
-// names, the bare teacher, the centre.
+// names, the teacher bare unless it has batch norms, the centre.
 ExitCode export_pth(World&, const ExportOptions& options) {
   const fs::path checkpoint = checkpoint_of(options.source);
   const ModelFiles student = ModelFiles::read(checkpoint, /*average=*/false);
@@ -78,18 +92,19 @@ ExitCode export_pth(World&, const ExportOptions& options) {
     }
   }
   Dictionary content = dictionary();
-  content.insert("student", state_dict(weights, "module."));
-  content.insert("teacher", state_dict(teacher.arrays(), ""));
+  const int64_t step = manifest.progress.step;
+  const std::vector<NamedArray> average = teacher.arrays();
+  content.insert("student", state_dict(weights, "module.", step));
+  content.insert("teacher", state_dict(average, has_batch_norms(average) ? "module." : "", step));
   content.insert("dino_loss", loss);
   const bool is_file = fs::path(options.out).extension() == ".pth";
   const fs::path folder = is_file ? fs::path(options.out).parent_path() : fs::path(options.out);
   if (!folder.empty()) make_folders(folder);
   write_pth(is_file ? fs::path(options.out) : folder / "checkpoint.pth", content);
   if (!is_file) {
-    write_pth(folder / "backbone.pth", state_dict(without_prefix(teacher.arrays(), "backbone."), ""));
+    write_pth(folder / "backbone.pth", state_dict(without_prefix(average, "backbone."), "", step));
   }
-  std::cerr << fmt::format("wrote student and teacher of step {} to {}\n", manifest.progress.step,
-                           options.out);
+  std::cerr << fmt::format("wrote student and teacher of step {} to {}\n", step, options.out);
   return ExitCode::done;
 }
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 MASK32, MASK64 = (1 << 32) - 1, (1 << 64) - 1
-AUGMENTATION = 3
+AUGMENTATION, EVALUATION = 3, 7
 
 
 def scramble(x):
@@ -39,6 +39,10 @@ class Random:
     def uniform(self, low=0.0, high=1.0):
         share = (((self.bits() >> 5) << 26) | (self.bits() >> 6)) * 2.0**-53
         return low + (high - low) * share
+
+    def normal(self, mean, deviation):
+        radius = math.sqrt(-2.0 * math.log(1.0 - self.uniform()))
+        return mean + deviation * radius * math.cos(2.0 * math.pi * self.uniform())
 
     def chance(self, probability):
         return self.uniform() < probability

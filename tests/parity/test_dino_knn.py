@@ -103,6 +103,28 @@ class Knn(ParityTest):
             self.assertTrue(torch.equal(value, theirs), name)
         self.assertFalse(torch.equal(drawn["backbone.pos_embed"], bare["pos_embed"]))
 
+    def test_a_resnet_goes_where_torchs_go(self):
+        recipe = dino_recipe(self.data, model={"name": "resnet18"}, head={"batch_norm": True})
+        file, run = write_dino_recipe(self.folder / "resnet.toml", recipe), self.folder / "resnet"
+        run_lockstep("train", file, "--run", run, "--set", "schedule.epochs=1", "--set", "schedule.warmup_epochs=0")
+        run_lockstep("export", run, "--format", "timm", self.folder / "resnet-timm")
+        run_lockstep("export", run, "--format", "dino", self.folder / "resnet-dino")
+        outputs_file = self.folder / "resnet.safetensors"
+        run_lockstep("eval", run, "--outputs", outputs_file, "--set", "evaluation.resize=256", "--set", "evaluation.crop=224")
+        outputs = load_file(outputs_file)
+        checkpoint = torch.load(self.folder / "resnet-dino" / "checkpoint.pth", weights_only=True)
+        teacher = {name.removeprefix("module.backbone."): value for name, value in checkpoint["teacher"].items()
+                   if name.startswith("module.backbone.")}
+        self.assertEqual(set(checkpoint["student"]), set(checkpoint["teacher"]))
+        self.assertIn("module.head.mlp.1.running_mean", checkpoint["student"])
+        bare = torch.load(self.folder / "resnet-dino" / "backbone.pth", weights_only=True)
+        for weights in (load_file(weights_file(self.folder / "resnet-timm")), bare, teacher):
+            model = timm.create_model("resnet18", num_classes=0).eval()
+            model.load_state_dict(weights, strict=True)
+            with torch.no_grad():
+                theirs = model(self.pictures(outputs["samples"]))
+            self.assertLess(float((theirs - outputs["features"]).abs().max()), LOGIT_TOLERANCE)
+
     def pictures(self, samples):
         """The official evaluation's transform (eval_knn.py)."""
         transform = transforms.Compose([

@@ -104,7 +104,7 @@ class Classifier {
 
 // The validation set, seen once: its features do not change.
 struct Labelled {
-  std::vector<at::Tensor> features, labels;
+  std::vector<at::Tensor> features, labels, samples;
 };
 
 Labelled see(const Features& features, const EvaluationSets& sets, const BatchMaker& batches) {
@@ -114,6 +114,7 @@ Labelled see(const Features& features, const EvaluationSets& sets, const BatchMa
   while (const Tensors* batch = source->next(&rows)) {
     seen.features.push_back(features.of(batch->at("images").narrow(0, 0, rows)));
     seen.labels.push_back(batch->at("labels").narrow(0, 0, rows).clone());
+    seen.samples.push_back(batch->at("samples").narrow(0, 0, rows).cpu().clone());
   }
   return seen;
 }
@@ -144,7 +145,7 @@ std::array<double, 2> accuracy(const Classifier& classifier, const Labelled& see
 
 Measures linear_probe(const Backbone& backbone, const MultiCropOptions& crops, const BatchMaker& validation,
                       const DinoEvaluationOptions& options, const EvaluationSets& sets,
-                      comm::Communicator& communicator) {
+                      comm::Communicator& communicator, std::vector<Tensors>* outputs) {
   const at::NoGradGuard no_grad;
   const Features features(backbone, options);
   const Labelled seen = see(features, sets, validation);
@@ -172,6 +173,11 @@ Measures linear_probe(const Backbone& backbone, const MultiCropOptions& crops, c
       best = last;
       best_epoch = epoch + 1;
     }
+  }
+  for (size_t i = 0; outputs != nullptr && i < seen.features.size(); ++i) {
+    Tensors& output = outputs->emplace_back();
+    output.add("logits", classifier->logits(seen.features[i]).cpu());
+    output.add("samples", seen.samples[i]);
   }
   return {{"linear_top1", best[0]},
           {"linear_top5", best[1]},
