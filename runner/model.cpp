@@ -11,7 +11,6 @@ namespace lockstep::runner {
 namespace {
 
 constexpr int64_t kEvaluationRows = 64;
-constexpr int kSlots = 3;
 
 // One set cut into equal pieces, dealt to the ranks in turn.
 class Pieces final : public jobs::BatchSource {
@@ -24,7 +23,7 @@ class Pieces final : public jobs::BatchSource {
                 [size = set.size(), rank = world.rank(), ranks = world.size()](int64_t k) {
                   return piece(size, k * ranks + rank);
                 },
-                threads, kSlots) {}
+                threads, kLoaderSlots) {}
 
   const jobs::Tensors* next(int64_t* rows) override {
     if (slot_ != nullptr) loader_.release();

@@ -43,6 +43,10 @@ comm::SumArena::Layout layout(const SegmentTable& parameters, const SegmentTable
 
 }  // namespace
 
+comm::SumArena::Layout sums_of_step(const jobs::Job& job) {
+  return layout(SegmentTable(job.parameters()), tail_table(job));
+}
+
 Step::Step(jobs::Job& job, Arenas& arenas, const UpdateOptions& options,
            const UpdateKernels& kernels, comm::Communicator& communicator, int64_t shards)
     : job_(job),
