@@ -61,6 +61,12 @@ void write_arenas(const Arenas& arenas, const std::filesystem::path& folder) {
   }
 }
 
+void save_checkpoint(const CheckpointStore& store, const RunPlan& plan, const Progress& progress,
+                     const Arenas& arenas) {
+  store.save(progress, plan.recipe.resolved_json(), plan.options.checkpoints_kept,
+             [&arenas](const std::filesystem::path& folder) { write_arenas(arenas, folder); });
+}
+
 void broadcast_arenas(const Arenas& arenas, comm::Communicator& communicator) {
   if (communicator.size() == 1) return;
   const at::NoGradGuard no_grad;

@@ -18,6 +18,9 @@ struct ShardPlan {
   std::vector<jobs::SampleKey> samples;  // no more than the slot has rows
 };
 
+/// As many shards in the making or ready keep a slow one from being waited for.
+constexpr int kLoaderSlots = 3;
+
 /// Reads, decodes and augments ahead of its user on threads of its own. A ring of slots, one shard
 /// each; threads take single samples, so that a slow file delays nobody but its own shard. What comes
 /// out depends on the plan alone, never on the threads. next() and release() from one thread.

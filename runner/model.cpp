@@ -14,7 +14,6 @@ namespace lockstep::runner {
 namespace {
 
 constexpr int64_t kEvaluationRows = 64;
-constexpr int kSlots = 3;
 
 class LoadedBatches final : public jobs::BatchSource {
  public:
@@ -22,7 +21,7 @@ class LoadedBatches final : public jobs::BatchSource {
                 int threads, at::Device device)
       : fields_(maker.fields(rows)),
         device_(device),
-        loader_(set, maker, rows, std::move(plan), threads, kSlots) {}
+        loader_(set, maker, rows, std::move(plan), threads, kLoaderSlots) {}
 
   const jobs::Tensors* next(int64_t* rows) override {
     if (slot_ != nullptr) loader_.release();

@@ -88,6 +88,20 @@ ShardPlan shard_plan(const Sampler& sampler, const jobs::ShardKey& key) {
   return plan;
 }
 
+Loader::Plan RunPlan::shards_of(int rank, int ranks, int64_t first_step) const {
+  const int64_t each = options.shards / ranks;
+  const int64_t first_shard = each * rank;
+  return [this, each, first_shard, first_step](int64_t k) -> std::optional<ShardPlan> {
+    const int64_t step = first_step + k / each;
+    if (step >= steps) return std::nullopt;
+    return shard({.step = step, .shard = first_shard + k % each});
+  };
+}
+
+UpdateStep RunPlan::update_after(int64_t step) const {
+  return {.step = step + 1, .learning_rate = learning_rate.at(step), .weight_decay = weight_decay.at(step)};
+}
+
 std::string recipe_name(const std::filesystem::path& file) { return file.stem().string(); }
 
 std::string divisors(int64_t shards) {

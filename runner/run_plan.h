@@ -34,6 +34,11 @@ struct RunPlan {
 
   jobs::Timeline timeline() const { return {sampler.steps_per_epoch(), options.epochs}; }
   ShardPlan shard(const jobs::ShardKey& key) const { return shard_plan(sampler, key); }
+  /// A rank's shards of each step, one after the other, from `first_step` to the end of the run. Refers to
+  /// this plan.
+  Loader::Plan shards_of(int rank, int ranks, int64_t first_step) const;
+  /// What the schedules say of the update that follows `step` updates.
+  UpdateStep update_after(int64_t step) const;
 };
 
 /// What a verb knows beside the recipe.

@@ -55,6 +55,10 @@ jobs::Tensors joined(const std::vector<ShardBatch>& batches) {
 
 }  // namespace
 
+comm::SumArena::Layout sums_of_step(const jobs::Job& job) {
+  return layout(SegmentTable(job.parameters()), tail_table(job));
+}
+
 Step::Step(jobs::Job& job, Arenas& arenas, const UpdateOptions& options,
            const UpdateKernels& kernels, comm::Communicator& communicator, int64_t shards)
     : job_(job),

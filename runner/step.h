@@ -29,6 +29,9 @@ struct ShardBatch {
   jobs::Tensors tensors;
 };
 
+/// What a step adds up over the shards: the gradients, the job's sums, the runner's own.
+comm::SumArena::Layout sums_of_step(const jobs::Job& job);
+
 /// One update of the weights: forward and backward of each shard, the one sum, then the update of
 /// all arenas. Owns the sum arena. Used by one thread.
 class Step {

@@ -16,24 +16,11 @@
 namespace lockstep::runner {
 namespace {
 
-constexpr int kSlots = 3;
-
 using Time = std::chrono::steady_clock::time_point;
 
 Time now() { return std::chrono::steady_clock::now(); }
 double seconds_between(Time start, Time end) {
   return std::chrono::duration<double>(end - start).count();
-}
-
-// This rank's shards of each step, one after the other, from `first_step` to the end of the run.
-Loader::Plan shards_of_rank(const RunPlan& plan, const World& world, int64_t first_step) {
-  const int64_t mine = plan.options.shards / world.size();
-  const int64_t first_shard = mine * world.rank();
-  return [&plan, mine, first_shard, first_step](int64_t k) -> std::optional<ShardPlan> {
-    const int64_t step = first_step + k / mine;
-    if (step >= plan.steps) return std::nullopt;
-    return plan.shard({.step = step, .shard = first_shard + k % mine});
-  };
 }
 
 std::string host_name() {
@@ -69,7 +56,7 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
       fault_(Fault::from_environment(world.rank())),
       data_threads_(data_threads(plan.options, world)),
       loader_(*plan.training_set, model.job->training_batches(), plan.sampler.shard_batch_size(),
-              shards_of_rank(plan, world, progress.step), data_threads_, kSlots),
+              plan.shards_of(world.rank(), world.size(), progress.step), data_threads_, kLoaderSlots),
       fields_(model.job->training_batches().fields(plan.sampler.shard_batch_size())),
       step_(*model.job, model.arenas, plan.options.update, device.kernels(),
             arena_communicator(device, world.communicator(), gpu_communicator_), plan.options.shards),
@@ -98,7 +85,7 @@ ExitCode Training::run() {
     const Time start = now();
     const StepResult sums = sum_over_shards();
     refuse_non_finite(sums);
-    update();
+    step_.update(plan_.update_after(progress_.step));
     step_seconds_ = seconds_between(start, now());
     progress_.step += 1;
     progress_.samples += plan_.options.batch_size;
@@ -142,12 +129,6 @@ void Training::refuse_non_finite(const StepResult& sums) const {
                                         : fmt::format("the newest checkpoint is step {}", saved.back())));
 }
 
-void Training::update() {
-  step_.update({.step = progress_.step + 1,
-                .learning_rate = plan_.learning_rate.at(progress_.step),
-                .weight_decay = plan_.weight_decay.at(progress_.step)});
-}
-
 jobs::Measures Training::evaluate_if_due() {
   const int64_t every = plan_.options.evaluate_every_epochs * plan_.sampler.steps_per_epoch();
   if (!plan_.validation_set || every == 0) return {};
@@ -180,8 +161,7 @@ void Training::save() {
   saved_at_seconds_ = progress_.seconds;
   if (world_.rank() != 0) return;
   const Time start = now();
-  store_.save(progress_, plan_.recipe.resolved_json(), plan_.options.checkpoints_kept,
-              [this](const std::filesystem::path& folder) { write_arenas(model_.arenas, folder); });
+  save_checkpoint(store_, plan_, progress_, model_.arenas);
   log_.note(fmt::format("saved step {} in {:.2f} s", progress_.step, seconds_between(start, now())));
 }
 

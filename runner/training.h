@@ -33,7 +33,6 @@ class Training {
  private:
   StepResult sum_over_shards();
   void refuse_non_finite(const StepResult& sums) const;
-  void update();
   jobs::Measures evaluate_if_due();
   bool checkpoint_due(const StepResult& sums);
   void save();

@@ -63,4 +63,57 @@ void add_eval(CLI::App& app, Chosen& chosen) {
       [options, &chosen] { chosen = [options](World& world) { return eval(world, *options); }; });
 }
 
+namespace {
+
+struct BenchPart {
+  const char *name, *what, *repeated;
+  int64_t steps;
+};
+
+constexpr BenchPart kBenchParts[] = {
+    {"data", "read, decode and augment the pictures of the first steps: images_per_second of all ranks",
+     "so many steps", 10},
+    {"step",
+     "forward, backward, sum and update of drawn pictures, as halfway through the run: images_per_second",
+     "the median of so many", 10},
+    {"sum", "add up what a step adds up over the ranks: seconds, bytes", "the median of so many", 10},
+    {"checkpoint", "write a checkpoint as a run does: stall_seconds that the ranks wait, bytes",
+     "the median of so many", 3},
+};
+
+void add_bench_part(CLI::App& parent, const BenchPart& part, Chosen& chosen) {
+  auto options = std::make_shared<BenchOptions>();
+  options->part = part.name;
+  options->steps = part.steps;
+  CLI::App* verb = parent.add_subcommand(part.name, part.what);
+  verb->add_option("RECIPE", options->recipe, "a recipe or a run")->required();
+  verb->add_option("--steps", options->steps, part.repeated)
+      ->type_name("N")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  if (options->part != "data") {
+    verb->add_option("--samples", options->samples,
+                     "as if of N pictures, without any data [1281167 where data.train is not there]")
+        ->type_name("N")
+        ->check(CLI::PositiveNumber);
+  }
+  if (options->part == "checkpoint") {
+    verb->add_option("--out", options->out,
+                     "where it is written and removed again [the system's temporary folder]")
+        ->type_name("DIR");
+  }
+  add_overrides(*verb, options->overrides);
+  verb->callback([options, &chosen] {
+    chosen = [options](World& world) { return bench(world, *options); };
+  });
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, Chosen& chosen) {
+  CLI::App* verb = app.add_subcommand("bench", "time one part of a run alone; one JSON line on stdout");
+  verb->require_subcommand(1);
+  for (const BenchPart& part : kBenchParts) add_bench_part(*verb, part, chosen);
+}
+
 }  // namespace lockstep::runner

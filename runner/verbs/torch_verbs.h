@@ -33,6 +33,16 @@ struct EvalOptions {
 };
 ExitCode eval(World& world, const EvalOptions& options);
 
+struct BenchOptions {
+  std::string part;  // data, step, sum, checkpoint
+  std::string recipe, out;
+  int64_t steps = 10;
+  int64_t samples = 0;
+  std::vector<std::string> overrides;
+};
+/// Times one part of a run alone.
+ExitCode bench(World& world, const BenchOptions& options);
+
 struct ExportOptions {
   std::string source, format, out;
   bool average = false;

@@ -1,0 +1,211 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "runner/batch_tensors.h"
+#include "runner/checkpoint.h"
+#include "runner/drawn_batch.h"
+#include "runner/launch.h"
+#include "runner/model.h"
+#include "runner/source.h"
+#include "runner/step.h"
+#include "runner/training.h"
+#include "runner/verbs/torch_verbs.h"
+
+namespace lockstep::runner {
+namespace {
+
+namespace fs = std::filesystem;
+using Numbers = nlohmann::ordered_json;
+
+constexpr int64_t kWarmUp = 2;  // repetitions that do not count: memory and code come in
+constexpr int64_t kImageNetPictures = 1281167;
+
+class Stopwatch {
+ public:
+  // Seconds since the last call, at first since it was made.
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    return std::chrono::duration<double>(now - std::exchange(start_, now)).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+// Of all but the first kWarmUp.
+double median(std::vector<double> seconds) {
+  seconds.erase(seconds.begin(), seconds.begin() + kWarmUp);
+  std::ranges::sort(seconds);
+  const size_t half = seconds.size() / 2;
+  return seconds.size() % 2 == 1 ? seconds[half] : 0.5 * (seconds[half - 1] + seconds[half]);
+}
+
+// --- The loader
+
+Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options) {
+  world.start();
+  const int threads = data_threads(plan.options, world);
+  const int64_t steps = std::min(options.steps, plan.steps);
+  const auto mine = [steps, each = plan.options.shards / world.size(),
+                     all = plan.shards_of(world.rank(), world.size(), 0)](int64_t k) {
+    return k < steps * each ? all(k) : std::nullopt;
+  };
+  const auto maker = plan.job->training_batches();
+  world.communicator().barrier();
+  Stopwatch watch;
+  Loader loader(*plan.training_set, *maker, plan.sampler.shard_batch_size(), mine, threads, kLoaderSlots);
+  while (loader.next() != nullptr) loader.release();
+  world.communicator().barrier();
+  const int64_t images = steps * plan.options.batch_size;
+  return {{"images_per_second", static_cast<double>(images) / watch.lap()},
+          {"images", images},
+          {"threads", threads}};
+}
+
+// --- The step
+
+struct StepTimes {
+  std::vector<double> compute, sum, update, all;
+};
+
+// A step as the loop makes it, but for the batch, which is there already, and for what is written. Halfway
+// through the run: what is frozen at first has thawed, and the warm-ups are over.
+void time_step(const RunPlan& plan, Step& step, const jobs::Tensors& batch, const World& world,
+               StepTimes& times) {
+  const int64_t each = plan.options.shards / world.size();
+  const int64_t halfway = plan.steps / 2;
+  Stopwatch whole, part;
+  for (int64_t i = 0; i < each; ++i) {
+    step.add_shard({{.step = halfway, .shard = each * world.rank() + i}, batch}, {});
+  }
+  times.compute.push_back(part.lap());
+  step.finish_sums();
+  times.sum.push_back(part.lap());
+  step.update(plan.update_after(halfway));
+  times.update.push_back(part.lap());
+  times.all.push_back(whole.lap());
+}
+
+Numbers time_steps(const RunPlan& plan, World& world, const BenchOptions& options) {
+  const Device device = choose_device(plan.options, world);
+  world.start();
+  Model model(plan, device.placement);
+  model.start(plan);
+  std::unique_ptr<comm::Communicator> owner;
+  Step step(*model.job, model.arenas, plan.options.update, device.kernels(),
+            arena_communicator(device, world.communicator(), owner), plan.options.shards);
+  const ShardMemory memory = draw_batch(plan);
+  const auto fields = model.job->training_batches().fields(plan.sampler.shard_batch_size());
+  const jobs::Tensors batch = batch_tensors(fields, memory.arrays(), device_of(device.placement));
+  world.communicator().barrier();
+  StepTimes times;
+  for (int64_t i = 0; i < kWarmUp + options.steps; ++i) time_step(plan, step, batch, world, times);
+  const double seconds = median(times.all);
+  return {{"images_per_second", static_cast<double>(plan.options.batch_size) / seconds},
+          {"step_seconds", seconds},
+          {"compute_seconds", median(times.compute)},
+          {"sum_seconds", median(times.sum)},
+          {"update_seconds", median(times.update)}};
+}
+
+// --- The sum
+
+Numbers time_sum(const RunPlan& plan, World& world, const BenchOptions& options) {
+  const Device device = choose_device(plan.options, world);
+  world.start();
+  const auto layout = sums_of_step(*jobs::make_job(*plan.job, plan.timeline(), device.placement));
+  std::unique_ptr<comm::Communicator> owner;
+  comm::SumArena sums(arena_communicator(device, world.communicator(), owner), layout,
+                      /*local_shards=*/1, device_of(device.placement));
+  std::vector<double> seconds;
+  for (int64_t i = 0; i < kWarmUp + options.steps; ++i) {
+    sums.begin_shard();
+    sums.end_shard();
+    world.communicator().barrier();
+    Stopwatch watch;
+    sums.finish();
+    sums.buffers().front()[0].item<float>();  // a GPU is waited for
+    seconds.push_back(watch.lap());
+  }
+  return {{"seconds", median(seconds)}, {"bytes", layout.size * static_cast<int64_t>(sizeof(float))}};
+}
+
+// --- The checkpoint
+
+// A new folder in another one, gone at the end of its scope.
+class ScratchFolder {
+ public:
+  explicit ScratchFolder(const fs::path& parent)
+      : path_(parent / fmt::format("lockstep-bench-{}", getpid())) {}
+  ~ScratchFolder() {
+    std::error_code code;
+    fs::remove_all(path_, code);
+  }
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+int64_t bytes_in(const fs::path& folder) {
+  int64_t bytes = 0;
+  for (const auto& entry : fs::directory_iterator(folder)) bytes += static_cast<int64_t>(entry.file_size());
+  return bytes;
+}
+
+Numbers time_checkpoints(const RunPlan& plan, World& world, const BenchOptions& options) {
+  const Device device = choose_device(plan.options, world);
+  world.start();
+  if (world.rank() != 0) return {};  // as in a run, where the others wait in the next sum
+  Model model(plan, device.placement);
+  model.start(plan);
+  const ScratchFolder scratch(options.out.empty() ? fs::temp_directory_path() : fs::path(options.out));
+  const CheckpointStore store(scratch.path());
+  std::vector<double> seconds;
+  for (int64_t i = 0; i < kWarmUp + options.steps; ++i) {
+    Stopwatch watch;
+    save_checkpoint(store, plan, {.step = i}, model.arenas);
+    seconds.push_back(watch.lap());
+  }
+  return {{"stall_seconds", median(seconds)}, {"bytes", bytes_in(store.path(kWarmUp + options.steps - 1))}};
+}
+
+// --- The verb
+
+// Only `data` looks at pictures. Elsewhere, where there are none, as many as ImageNet has are assumed.
+RunPlan plan_of(const World& world, const BenchOptions& options) {
+  Recipe recipe = read_source(options.recipe, options.overrides);
+  int64_t samples = options.samples;
+  if (options.part != "data" && samples == 0 && !fs::is_directory(recipe.text("data.train", ""))) {
+    samples = kImageNetPictures;
+  }
+  return make_plan(std::move(recipe), {.defaults = launch_defaults(world), .samples = samples});
+}
+
+}  // namespace
+
+ExitCode bench(World& world, const BenchOptions& options) {
+  const RunPlan plan = plan_of(world, options);
+  require_divides(world.size(), plan.options.shards);
+  const auto time_part = options.part == "data"   ? time_data
+                         : options.part == "step" ? time_steps
+                         : options.part == "sum"  ? time_sum
+                                                  : time_checkpoints;
+  Numbers numbers = time_part(plan, world, options);
+  world.communicator().barrier();
+  if (world.rank() == 0) {
+    numbers["ranks"] = world.size();
+    std::cout << numbers.dump() << std::endl;
+  }
+  return ExitCode::done;
+}
+
+}  // namespace lockstep::runner

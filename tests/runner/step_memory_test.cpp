@@ -1,0 +1,77 @@
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+#include <malloc.h>
+
+#include <cstdlib>
+
+#include "comm/thread_communicator.h"
+#include "runner/batch_tensors.h"
+#include "runner/drawn_batch.h"
+#include "runner/files.h"
+#include "runner/model.h"
+#include "runner/step.h"
+#include "tests/runner/support.h"
+
+namespace lockstep::runner {
+namespace {
+
+constexpr const char* kRsb = R"(
+job = "rsb"
+batch.size = 8
+batch.shards = 2
+model = {name = "resnet18", classes = 10, drop_path = 0.1}
+augmentation.size = 32
+average.decay = 0.9
+)";
+
+constexpr const char* kDino = R"(
+job = "dino"
+batch.size = 4
+batch.shards = 2
+model = {name = "vit_tiny", patch_size = 8}
+crops = {global_size = 32, local_size = 16, local_count = 2}
+head = {out_dim = 256, hidden_dim = 64, bottleneck_dim = 32}
+)";
+
+// Chunks are some bytes larger at one time than at another. A tensor of one number takes 360 bytes, and
+// there are 15 steps to keep it in.
+constexpr size_t kScatter = 1000;
+
+// Of all that malloc has given out and not got back, in bytes.
+size_t memory_in_use() {
+  const struct mallinfo2 info = mallinfo2();
+  return info.uordblks + info.hblkhd;
+}
+
+class StepMemory : public testing::TestWithParam<const char*> {};
+
+// What the tenth step keeps, the millionth keeps too.
+TEST_P(StepMemory, IsTheSameAfterEveryStep) {
+  ASSERT_STREQ(std::getenv("GLIBC_TUNABLES"), "glibc.malloc.tcache_count=0")
+      << "to be set as ctest does: what a thread holds ready counts as in use";
+  at::set_num_threads(1);
+  const TemporaryFolder folder;
+  write_file(folder.path() / "recipe.toml", std::string_view(GetParam()));
+  const RunPlan plan = make_plan(Recipe::read(folder.path() / "recipe.toml", {}), {.samples = 400});
+  Model model(plan, {});
+  model.start(plan);
+  const auto communicator = comm::make_single_communicator();
+  Step step(*model.job, model.arenas, plan.options.update, {}, *communicator, plan.options.shards);
+  const ShardMemory memory = draw_batch(plan);
+  const auto fields = plan.job->training_batches()->fields(plan.sampler.shard_batch_size());
+  const jobs::Tensors batch = batch_tensors(fields, memory.arrays(), at::kCPU);
+  size_t settled = 0;
+  for (int64_t k = 0; k < 20; ++k) {
+    for (int64_t shard = 0; shard < plan.options.shards; ++shard) step.add_shard({{k, shard}, batch}, {});
+    step.finish_sums();
+    step.update(plan.update_after(k));
+    if (k == 4) settled = memory_in_use();
+  }
+  EXPECT_LT(memory_in_use(), settled + kScatter);
+}
+
+INSTANTIATE_TEST_SUITE_P(Jobs, StepMemory, testing::Values(kRsb, kDino),
+                         [](const auto& job) { return job.index == 0 ? "Rsb" : "Dino"; });
+
+}  // namespace
+}  // namespace lockstep::runner
