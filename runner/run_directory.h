@@ -13,6 +13,9 @@ struct RunDirectory {
   std::filesystem::path description() const { return root / "run.json"; }
   std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
   std::filesystem::path checkpoints() const { return root / "checkpoints"; }
+  std::filesystem::path lock() const { return root / "lock"; }
+  std::filesystem::path stop_request() const { return root / "STOP"; }
+  std::filesystem::path save_request() const { return root / "CHECKPOINT"; }
   std::filesystem::path targets() const { return root / "prometheus.json"; }
   std::filesystem::path log(int rank) const;
 };

@@ -15,15 +15,11 @@ namespace {
 // "500" steps; "30s", "10m", "2h".
 Interval read_interval(Recipe& recipe, const char* key, const char* otherwise) {
   const std::string text = recipe.steps_or_time(key, otherwise);
-  double number = 0.0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string unit(static_cast<const char*>(end), text.data() + text.size());
-  if (error == std::errc() && number >= 0.0) {
-    if (unit.empty()) return {.steps = static_cast<int64_t>(number), .seconds = 0.0};
-    if (unit == "s") return {.steps = 0, .seconds = number};
-    if (unit == "m") return {.steps = 0, .seconds = 60.0 * number};
-    if (unit == "h") return {.steps = 0, .seconds = 3600.0 * number};
+  const std::optional<double> number = parse_seconds(text);
+  if (number && std::isdigit(static_cast<unsigned char>(text.back())) != 0) {
+    return {.steps = static_cast<int64_t>(*number), .seconds = 0.0};
   }
+  if (number) return {.steps = 0, .seconds = *number};
   recipe.refuse(key, fmt::format("'{}' is \"{}\", neither steps nor a time", key, text),
                 "a number of steps as 500, or a time as \"30s\", \"10m\", \"2h\"; 0 for the end alone");
 }
@@ -80,6 +76,17 @@ void read_schedule(Recipe& recipe, const jobs::RunnerDefaults& defaults, RunOpti
 }
 
 }  // namespace
+
+std::optional<double> parse_seconds(const std::string& text) {
+  double number = 0.0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string unit(static_cast<const char*>(end), text.data() + text.size());
+  if (error != std::errc() || number < 0.0) return std::nullopt;
+  if (unit.empty() || unit == "s") return number;
+  if (unit == "m") return 60.0 * number;
+  if (unit == "h") return 3600.0 * number;
+  return std::nullopt;
+}
 
 RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
   RunOptions options;

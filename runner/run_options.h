@@ -51,6 +51,9 @@ struct LaunchDefaults {
   int cores = 1;       // of all nodes together
 };
 
+/// The seconds of "90", "90s", "10m", "2h"; nothing for another text.
+std::optional<double> parse_seconds(const std::string& text);
+
 /// Reads and checks; the job's keys are left to jobs::read_job().
 RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults);
 

@@ -11,7 +11,6 @@
 #include "runner/batch_tensors.h"
 #include "runner/checkpoint.h"
 #include "runner/files.h"
-#include "runner/stop_request.h"
 
 namespace lockstep::runner {
 namespace {
@@ -46,13 +45,14 @@ int data_threads(const RunOptions& options, const World& world) {
 }
 
 Training::Training(const RunPlan& plan, Model& model, World& world, const Device& device,
-                   const RunDirectory& run, Progress progress)
+                   const RunDirectory& run, Progress progress, double deadline_seconds)
     : plan_(plan),
       model_(model),
       world_(world),
       run_(run),
       progress_(progress),
       store_(run.checkpoints()),
+      requests_(run, deadline_seconds, /*watches_files=*/world.rank() == 0),
       fault_(Fault::from_environment(world.rank())),
       data_threads_(data_threads(plan.options, world)),
       loader_(*plan.training_set, model.job->training_batches(), plan.sampler.shard_batch_size(),
@@ -145,10 +145,11 @@ jobs::Measures Training::evaluate_if_due() {
   return measures;
 }
 
-Votes Training::votes() const {
+Votes Training::votes() {
   const double every = plan_.options.checkpoint_every.seconds;
-  return {.stop = stop_requested(),
-          .save = world_.rank() == 0 && every > 0.0 && progress_.seconds - saved_at_seconds_ >= every};
+  const Wishes wishes = requests_.poll();
+  const bool due = world_.rank() == 0 && every > 0.0 && progress_.seconds - saved_at_seconds_ >= every;
+  return {.stop = wishes.stop, .save = wishes.save || due};
 }
 
 bool Training::checkpoint_due(const StepResult& sums) {

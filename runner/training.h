@@ -12,6 +12,7 @@
 #include "runner/launch.h"
 #include "runner/loader.h"
 #include "runner/model.h"
+#include "runner/requests.h"
 #include "runner/run_directory.h"
 #include "runner/run_plan.h"
 #include "runner/step.h"
@@ -23,9 +24,10 @@ namespace lockstep::runner {
 /// lockstep; rank 0 alone writes.
 class Training {
  public:
-  /// `model` has its weights; `progress` is how far they have come.
+  /// `model` has its weights; `progress` is how far they have come. After `deadline_seconds` the run
+  /// saves and stops; 0: never.
   Training(const RunPlan& plan, Model& model, World& world, const Device& device,
-           const RunDirectory& run, Progress progress);
+           const RunDirectory& run, Progress progress, double deadline_seconds);
 
   /// done or stopped. Throws Error with ExitCode::non_finite, WriteError, DataError, CollectiveError.
   ExitCode run();
@@ -38,7 +40,7 @@ class Training {
   void save();
   void report(const StepResult& sums, jobs::Measures evaluation);
   void warn_once(const std::string& concern);
-  Votes votes() const;
+  Votes votes();
 
   const RunPlan& plan_;
   Model& model_;
@@ -46,6 +48,7 @@ class Training {
   RunDirectory run_;
   Progress progress_;
   CheckpointStore store_;
+  Requests requests_;
   std::optional<Fault> fault_;
   int data_threads_;
 

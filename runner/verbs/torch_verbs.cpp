@@ -9,6 +9,16 @@
 
 namespace lockstep::runner {
 
+namespace {
+
+void add_deadline(CLI::App& verb, std::string& deadline) {
+  verb.add_option("--deadline", deadline,
+                  "save and stop (code 75) so long after the start, as 90s, 30m, 11.5h")
+      ->type_name("TIME");
+}
+
+}  // namespace
+
 void add_train(CLI::App& app, Chosen& chosen) {
   auto options = std::make_shared<TrainOptions>();
   CLI::App* verb =
@@ -16,6 +26,7 @@ void add_train(CLI::App& app, Chosen& chosen) {
   verb->add_option("RECIPE", options->recipe, "the .toml file")->required();
   verb->add_option("--run", options->run, "the run's folder, empty or absent [runs/<recipe>-<UTC>]")
       ->type_name("DIR");
+  add_deadline(*verb, options->deadline);
   add_overrides(*verb, options->overrides);
   verb->callback(
       [options, &chosen] { chosen = [options](World& world) { return train(world, *options); }; });
@@ -27,6 +38,7 @@ void add_resume(CLI::App& app, Chosen& chosen) {
       "resume",
       "go on from the newest sound checkpoint, on any number of ranks that divides the shards");
   verb->add_option("RUN", options->run, "the run's folder")->required();
+  add_deadline(*verb, options->deadline);
   add_overrides(*verb, options->overrides);
   verb->callback(
       [options, &chosen] { chosen = [options](World& world) { return resume(world, *options); }; });

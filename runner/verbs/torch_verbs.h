@@ -13,13 +13,13 @@ namespace lockstep::runner {
 // which becomes lockstep-torch with the same command line.
 
 struct TrainOptions {
-  std::string recipe, run;
+  std::string recipe, run, deadline;
   std::vector<std::string> overrides;
 };
 ExitCode train(World& world, const TrainOptions& options);
 
 struct ResumeOptions {
-  std::string run;
+  std::string run, deadline;
   std::vector<std::string> overrides;
 };
 ExitCode resume(World& world, const ResumeOptions& options);

@@ -7,8 +7,8 @@
 #include "runner/checkpoint.h"
 #include "runner/files.h"
 #include "runner/launch.h"
+#include "runner/run_lock.h"
 #include "runner/source.h"
-#include "runner/stop_request.h"
 #include "runner/training.h"
 #include "runner/verbs/torch_verbs.h"
 
@@ -47,10 +47,11 @@ void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
 }
 
 ExitCode train_to_the_end(const RunPlan& plan, Model& model, World& world, const Device& device,
-                          const RunDirectory& run, const Progress& progress) {
+                          const RunDirectory& run, const Progress& progress,
+                          double deadline_seconds) {
   introduce(plan, world, run, progress);
-  listen_for_stop_requests();
-  const ExitCode code = Training(plan, model, world, device, run, progress).run();
+  listen_for_stop_signals();
+  const ExitCode code = Training(plan, model, world, device, run, progress, deadline_seconds).run();
   world.communicator().barrier();
   if (code == ExitCode::stopped) {
     say(world, fmt::format("stopped as asked, saved; `lockstep resume {}` goes on", run.root.string()));
@@ -59,6 +60,15 @@ ExitCode train_to_the_end(const RunPlan& plan, Model& model, World& world, const
                            run.root.string()));
   }
   return code;
+}
+
+// "90s", "30m", "11.5h", a bare number of seconds; empty: 0.
+double seconds_of(const std::string& duration) {
+  if (duration.empty()) return 0.0;
+  const std::optional<double> seconds = parse_seconds(duration);
+  if (seconds && *seconds > 0.0) return *seconds;
+  throw UsageError("E105", fmt::format("--deadline: '{}' is not a time", duration),
+                   "as 90s, 30m, 11.5h, or a number of seconds");
 }
 
 // A run keeps to its recipe; what does not touch its numbers may change.
@@ -94,11 +104,15 @@ ExitCode train(World& world, const TrainOptions& options) {
   RunDirectory run{options.run.empty() ? default_run_folder(recipe_name(options.recipe))
                                      : fs::path(options.run)};
   run.root = broadcast_text(run.root.string(), world.communicator());
-  if (world.rank() == 0) create_run(run.root, plan.recipe.resolved_toml());
+  std::optional<RunLock> lock;
+  if (world.rank() == 0) {
+    create_run(run.root, plan.recipe.resolved_toml());
+    lock.emplace(run);
+  }
   world.communicator().barrier();
   Model model(plan, device.placement);
   model.start(plan);
-  return train_to_the_end(plan, model, world, device, run, {});
+  return train_to_the_end(plan, model, world, device, run, {}, seconds_of(options.deadline));
 }
 
 ExitCode resume(World& world, const ResumeOptions& options) {
@@ -111,7 +125,9 @@ ExitCode resume(World& world, const ResumeOptions& options) {
   Model model(plan, device.placement);
   Progress progress;
   fs::path checkpoint;
+  std::optional<RunLock> lock;
   if (world.rank() == 0) {
+    lock.emplace(run);
     checkpoint = CheckpointStore(run.checkpoints()).newest_sound([&](const std::string& problem) {
       say(world, "warning: " + problem + "; falling back to the one before");
     });
@@ -121,7 +137,7 @@ ExitCode resume(World& world, const ResumeOptions& options) {
   }
   world.communicator().broadcast(std::as_writable_bytes(std::span(&progress, 1)), 0);
   read_arenas(model.arenas, checkpoint, world.communicator());
-  return train_to_the_end(plan, model, world, device, run, progress);
+  return train_to_the_end(plan, model, world, device, run, progress, seconds_of(options.deadline));
 }
 
 }  // namespace lockstep::runner

@@ -1,0 +1,58 @@
+#include "runner/requests.h"
+
+#include <csignal>
+#include <system_error>
+
+#include "runner/files.h"
+
+namespace lockstep::runner {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kBetweenLooks{1};
+
+// A signal handler can reach nothing else.
+volatile std::sig_atomic_t stop_signalled = 0;
+
+}  // namespace
+
+void listen_for_stop_signals() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { stop_signalled = 1; };
+  action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGINT, &action, nullptr);
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGUSR2, &action, nullptr);
+}
+
+Requests::Requests(const RunDirectory& run, double deadline_seconds, bool watches_files)
+    : run_(run),
+      watches_files_(watches_files),
+      deadline_(deadline_seconds == 0.0
+                    ? Clock::time_point::max()
+                    : Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                         std::chrono::duration<double>(deadline_seconds))),
+      next_look_(Clock::now()) {}
+
+Wishes Requests::poll() {
+  const Clock::time_point now = Clock::now();
+  Wishes wishes{.stop = stop_signalled != 0 || now >= deadline_};
+  if (!watches_files_ || now < next_look_) return wishes;
+  next_look_ = now + kBetweenLooks;
+  if (take(run_.stop_request())) wishes.stop = true;
+  if (take(run_.save_request())) wishes.save = true;
+  return wishes;
+}
+
+// A file that cannot be taken away would stop every run that is resumed after this one.
+bool Requests::take(const std::filesystem::path& file) const {
+  std::error_code code;
+  return std::filesystem::remove(file, code);
+}
+
+void ask_to_stop(const RunDirectory& run) { write_file(run.stop_request(), ""); }
+void ask_to_save(const RunDirectory& run) { write_file(run.save_request(), ""); }
+
+}  // namespace lockstep::runner

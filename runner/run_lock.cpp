@@ -1,0 +1,175 @@
+#include "runner/run_lock.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "comm/error.h"
+#include "runner/files.h"
+
+namespace lockstep::runner {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::chrono::seconds kBetweenTouches{5};
+constexpr std::chrono::seconds kAbandonedAfter{30};
+
+std::string host_name() {
+  char name[256] = {};
+  gethostname(name, sizeof(name) - 1);
+  return name;
+}
+
+// Field 22 of /proc/PID/stat, counted behind the name, which may hold anything; empty without a process.
+std::string process_start(int process) {
+  try {
+    const std::string stat = read_text(fmt::format("/proc/{}/stat", process));
+    size_t at = stat.rfind(')');
+    for (int field = 2; field < 22 && at != std::string::npos; ++field) at = stat.find(' ', at + 1);
+    return at == std::string::npos ? std::string() : stat.substr(at + 1, stat.find(' ', at + 1) - at - 1);
+  } catch (const fs::filesystem_error&) {
+    return {};
+  }
+}
+
+Owner self() {
+  const char* job = std::getenv("SLURM_JOB_ID");
+  return {.host = host_name(),
+          .process = getpid(),
+          .process_start = process_start(getpid()),
+          .job = job == nullptr ? "" : job};
+}
+
+std::string to_text(const Owner& owner) {
+  return nlohmann::ordered_json{{"host", owner.host},
+                                {"process", owner.process},
+                                {"process_start", owner.process_start},
+                                {"job", owner.job}}
+             .dump() +
+         "\n";
+}
+
+// What cannot be read was being written when its owner died: nobody's, once it is old.
+std::optional<Owner> read_owner(const fs::path& file) {
+  try {
+    const auto json = nlohmann::json::parse(read_text(file));
+    return Owner{.host = json.at("host"),
+                 .process = json.at("process"),
+                 .process_start = json.at("process_start"),
+                 .job = json.at("job")};
+  } catch (const nlohmann::json::exception&) {
+    return std::nullopt;
+  } catch (const fs::filesystem_error&) {
+    return std::nullopt;
+  }
+}
+
+// The clock of the file system, which all hosts share.
+fs::file_time_type file_system_now(const fs::path& beside) {
+  const fs::path probe = beside.string() + fmt::format(".{}-{}", host_name(), getpid());
+  write_file(probe, "");
+  std::error_code code;
+  const fs::file_time_type now = fs::last_write_time(probe, code);
+  fs::remove(probe, code);
+  return now;
+}
+
+// Watches until the file is touched, or has not been for so long that it never will be.
+bool is_touched(const fs::path& file) {
+  std::error_code code;
+  const fs::file_time_type first = fs::last_write_time(file, code);
+  for (;;) {
+    const fs::file_time_type last = fs::last_write_time(file, code);
+    if (code || file_system_now(file) - last > kAbandonedAfter) return false;
+    if (last != first) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  }
+}
+
+bool is_alive(const Owner& owner, const fs::path& file) {
+  if (owner.host != host_name()) return is_touched(file);
+  const std::string start = process_start(owner.process);
+  return !start.empty() && start == owner.process_start;
+}
+
+bool is_held(const fs::path& file) {
+  std::error_code code;
+  if (!fs::exists(file, code)) return false;
+  const std::optional<Owner> owner = read_owner(file);
+  return owner ? is_alive(*owner, file) : is_touched(file);
+}
+
+// False where somebody has it.
+bool create(const fs::path& file) {
+  const int descriptor = open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor < 0 && errno == EEXIST) return false;
+  const std::string text = to_text(self());
+  const bool written = descriptor >= 0 && ::write(descriptor, text.data(), text.size()) ==
+                                              static_cast<ssize_t>(text.size());
+  const int error = errno;
+  if (descriptor >= 0) close(descriptor);
+  if (written) return true;
+  throw WriteError("E501", fmt::format("cannot write '{}': {}", file.string(), std::strerror(error)),
+                   "check the folder's owner, permissions and free space");
+}
+
+// Of several that find a lock abandoned, one alone gets to move it away.
+void clear_abandoned(const fs::path& file) {
+  const fs::path aside = file.string() + fmt::format(".abandoned-{}-{}", host_name(), getpid());
+  std::error_code code;
+  fs::rename(file, aside, code);
+  fs::remove(aside, code);
+}
+
+[[noreturn]] void refuse(const fs::path& file) {
+  const std::optional<Owner> owner = read_owner(file);
+  const std::string who = owner ? fmt::format("process {} on {}{}", owner->process, owner->host,
+                                              owner->job.empty() ? "" : ", job " + owner->job)
+                                : "another process";
+  throw UsageError("E114",
+                   fmt::format("the run '{}' is being worked on by {}", file.parent_path().string(), who),
+                   "wait for its end, or end it: `lockstep ctl RUN stop`");
+}
+
+}  // namespace
+
+RunLock::RunLock(const RunDirectory& run) : file_(run.lock()) {
+  if (is_held(file_)) refuse(file_);
+  if (!create(file_)) {
+    clear_abandoned(file_);
+    if (!create(file_)) refuse(file_);
+  }
+  toucher_ = std::thread([this] { keep_touching(); });
+}
+
+RunLock::~RunLock() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  ended_.notify_one();
+  toucher_.join();
+  std::error_code code;
+  fs::remove(file_, code);
+}
+
+void RunLock::keep_touching() {
+  std::unique_lock lock(mutex_);
+  while (!ended_.wait_for(lock, kBetweenTouches, [this] { return ending_; })) {
+    utimensat(AT_FDCWD, file_.c_str(), nullptr, 0);
+  }
+}
+
+bool is_owned(const RunDirectory& run) { return is_held(run.lock()); }
+
+}  // namespace lockstep::runner

@@ -1,0 +1,113 @@
+"""What people ask of a run under way: to save, to stop, by file, verb, signal and deadline; and one owner for each run."""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+import unittest
+
+from support import RunTest, finish, ranks_of, rows, run, start, wait_for_step
+
+LONG = ("--set", "schedule.epochs=2000", "--set", "checkpoint.every=0", "--set", "evaluation.every=0",
+        "--set", "log.weights_hash=false")
+
+
+class Requests(RunTest):
+    def under_way(self, name, *arguments, ranks=2):
+        folder = self.folder / name
+        process = start("train", self.recipe, "--run", folder, *LONG, *arguments, ranks=ranks)
+        self.addCleanup(lambda: process.poll() is None and finish(process))
+        wait_for_step(folder, 2, process)
+        return folder, process
+
+    def assert_stopped(self, folder, process):
+        done = finish(process)
+        self.assertEqual(done.code, 75, done.err)
+        last = rows(folder)[-1]["step"]
+        self.assertEqual([path.name for path in folder.glob("checkpoints/step-*")], [f"step-{last:08d}"])
+        self.ok(run("verify", folder))
+        self.assertFalse((folder / "lock").exists())
+        return last
+
+    def test_ctl_stop(self):
+        folder, process = self.under_way("ctl")
+        self.ok(run("ctl", folder, "stop"))
+        self.assert_stopped(folder, process)
+        self.assertFalse((folder / "STOP").exists())
+        self.assert_error(run("ctl", folder, "stop"), 2, "E115", "nobody works on")
+
+    def test_a_file_to_save_and_a_file_to_stop(self):
+        folder, process = self.under_way("files")
+        (folder / "CHECKPOINT").touch()
+        while not (folder / "checkpoints" / "LATEST").exists():
+            self.assertIsNone(process.poll())
+            time.sleep(0.01)
+        saved = rows(folder)[-1]["step"]
+        wait_for_step(folder, saved + 3, process)  # it went on
+        (folder / "STOP").touch()
+        done = finish(process)
+        self.assertEqual(done.code, 75, done.err)
+        self.assertEqual(len(list(folder.glob("checkpoints/step-*"))), 2)
+        self.ok(run("verify", folder))
+
+    def test_a_signal_to_one_rank_stops_all(self):
+        for number in (signal.SIGUSR2, signal.SIGTERM):
+            with self.subTest(signal=number.name):
+                folder, process = self.under_way(number.name)
+                os.kill(ranks_of(process)[1], number)
+                self.assert_stopped(folder, process)
+
+    def test_a_deadline(self):
+        folder = self.folder / "deadline"
+        done = run("train", self.recipe, "--run", folder, "--deadline", "2s", *LONG, ranks=2)
+        self.assertEqual(done.code, 75, done.err)
+        self.ok(run("verify", folder))
+        self.assert_error(run("resume", folder, "--deadline", "soon"), 2, "E105", "'soon' is not a time", "30m")
+
+    def test_a_run_has_one_owner(self):
+        folder, process = self.under_way("owner")
+        (folder / "CHECKPOINT").touch()
+        while not (folder / "checkpoints" / "LATEST").exists():
+            time.sleep(0.01)
+        self.assert_error(run("resume", folder), 2, "E114", "is being worked on by process", socket.gethostname())
+        (folder / "STOP").touch()
+        self.assertEqual(finish(process).code, 75)
+
+    def owned_by(self, folder, **owner):
+        lock = {"host": socket.gethostname(), "process": 1, "process_start": "1", "job": "", **owner}
+        (folder / "lock").write_text(json.dumps(lock))
+
+    def test_an_abandoned_run_is_taken_over(self):
+        folder = self.folder / "abandoned"
+        self.ok(run("train", self.recipe, "--run", folder, "--set", "schedule.epochs=1", "--set", "evaluation.every=0"))
+        self.owned_by(folder, process=2**22 + 1)  # no such process here
+        self.ok(run("resume", folder))
+        self.owned_by(folder, process=os.getpid())  # the number came back as another process
+        self.ok(run("resume", folder))
+        self.owned_by(folder, host="elsewhere")
+        os.utime(folder / "lock", (1, 1))
+        self.ok(run("resume", folder))
+
+    def test_a_run_that_another_host_works_on_is_left_alone(self):
+        folder = self.folder / "elsewhere"
+        self.ok(run("train", self.recipe, "--run", folder, "--set", "schedule.epochs=1", "--set", "evaluation.every=0"))
+        self.owned_by(folder, host="elsewhere", job="4711")
+        ended = threading.Event()
+
+        def touch():
+            while not ended.wait(0.2):
+                os.utime(folder / "lock")
+
+        toucher = threading.Thread(target=touch)
+        toucher.start()
+        try:
+            self.assert_error(run("resume", folder), 2, "E114", "process 1 on elsewhere, job 4711", "ctl RUN stop")
+        finally:
+            ended.set()
+            toucher.join()
+
+
+if __name__ == "__main__":
+    unittest.main()
