@@ -119,6 +119,14 @@ jobs::Tensors named_within(const std::string& prefix, const jobs::Tensors& tenso
   return within;
 }
 
+jobs::Tensors found_in(const SafetensorsFile& file, const jobs::Tensors& tensors) {
+  jobs::Tensors found;
+  for (const auto& [name, tensor] : tensors) {
+    if (file.find(name) != nullptr) found.add(name, tensor);
+  }
+  return found;
+}
+
 }  // namespace
 
 at::Device device_of(const jobs::Placement& placement) {
@@ -140,16 +148,15 @@ void Model::start(const RunPlan& plan) {
 
 void Model::load_weights(const RunPlan& plan, const std::filesystem::path& path) {
   const SafetensorsFile file = SafetensorsFile::read(path);
-  const jobs::Tensors bare = named_within(plan.job->architecture().prefix, arenas.state.parameters);
+  const std::string prefix = plan.job->architecture().prefix;
+  const jobs::Tensors bare = named_within(prefix, arenas.state.parameters);
   if (bare.size() > 0 && file.find(bare.begin()->first) != nullptr) {
     job->initialise(plan.options.seed);
     read_tensors(file, path.string(), bare);
-    return start_average();
-  }
-  read_tensors(file, path.string(), arenas.state.parameters);
-  const auto& buffers = arenas.buffer_table.specs();
-  if (!buffers.empty() && file.find(buffers.front().name) != nullptr) {
-    read_tensors(file, path.string(), arenas.state.buffers);
+    read_tensors(file, path.string(), named_within(prefix, arenas.state.buffers));
+  } else {
+    read_tensors(file, path.string(), arenas.state.parameters);
+    read_tensors(file, path.string(), found_in(file, arenas.state.buffers));
   }
   start_average();
 }

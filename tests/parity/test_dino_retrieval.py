@@ -9,13 +9,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import interpolate
 
 from dino_support import dino_recipe, network, picture, save_network, write_dino_recipe
-from support import MEAN, STD, ParityTest, run_lockstep_json
+from support import MEAN, STD, ParityTest, run_lockstep_json, save_weights
 
 BASE, QUERIES = 23, 5
 SIZE = 96
@@ -82,22 +83,23 @@ class Retrieval(ParityTest):
         cls.weights = save_network(cls.network, cls.folder / "weights.safetensors")
         cls.recipe = write_dino_recipe(cls.folder / "recipe.toml", recipe)
 
-    def run_task(self, *arguments, weights=None, ranks=2):
+    def run_task(self, *arguments, weights=None, ranks=2, recipe=None):
         file = self.folder / "outputs.safetensors"
         printed = run_lockstep_json(
-            "eval", self.recipe, "--weights", weights or self.weights, "--task", "retrieval", "--images", self.images,
+            "eval", recipe or self.recipe, "--weights", weights or self.weights, "--task", "retrieval", "--images", self.images,
             "--set", f"evaluation.retrieval_size={SIZE}", "--outputs", file, *arguments, ranks=ranks)
         outputs = load_file(file)
         return printed, outputs["features"][outputs["samples"].argsort()]
 
-    def their_features(self, scales, filter=Image.Resampling.LANCZOS):
+    def their_features(self, scales, filter=Image.Resampling.LANCZOS, backbone=None):
+        backbone = backbone or self.network.backbone
         rows = []
         for name in self.names:
             image = Image.open(self.images / "jpg" / f"{name}.jpg").convert("RGB")
             image.thumbnail((SIZE, SIZE), filter)
             pixels = torch.from_numpy((np.asarray(image) / 255 - MEAN) / STD).permute(2, 0, 1).float()[None]
             with torch.no_grad():
-                row = sum(self.network.backbone(interpolate(pixels, scale_factor=scale, mode="bilinear"))
+                row = sum(backbone(interpolate(pixels, scale_factor=scale, mode="bilinear"))
                           for scale in scales)
             rows.append(row / row.norm())
         return torch.cat(rows)
@@ -128,6 +130,17 @@ class Retrieval(ParityTest):
         bare = self.folder / "bare.safetensors"
         save_file({name: value.contiguous() for name, value in self.network.backbone.state_dict().items()}, bare)
         self.assertTrue(torch.equal(self.run_task(weights=bare)[1], self.run_task()[1]))
+
+    def test_weights_of_a_resnet_alone(self):
+        """With its running statistics, as the published ResNet-50."""
+        torch.manual_seed(0)
+        backbone = timm.create_model("resnet18", num_classes=0)
+        with torch.no_grad():
+            backbone(torch.randn(8, 3, 64, 64))  # moves the statistics
+        bare = save_weights(backbone.eval(), self.folder / "resnet.safetensors")
+        recipe = write_dino_recipe(self.folder / "resnet.toml", dino_recipe(model={"name": "resnet18"}))
+        ours = self.run_task(weights=bare, recipe=recipe)[1]
+        self.assert_features(ours, self.their_features([1], backbone=backbone))
 
 
 if __name__ == "__main__":
