@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -32,14 +33,12 @@ std::string host_name() {
 
 // Field 22 of /proc/PID/stat, counted behind the name, which may hold anything; empty without a process.
 std::string process_start(int process) {
-  try {
-    const std::string stat = read_text(fmt::format("/proc/{}/stat", process));
-    size_t at = stat.rfind(')');
-    for (int field = 2; field < 22 && at != std::string::npos; ++field) at = stat.find(' ', at + 1);
-    return at == std::string::npos ? std::string() : stat.substr(at + 1, stat.find(' ', at + 1) - at - 1);
-  } catch (const fs::filesystem_error&) {
-    return {};
-  }
+  std::ifstream stream(fmt::format("/proc/{}/stat", process));
+  std::string stat;
+  std::getline(stream, stat);
+  size_t at = stat.rfind(')');
+  for (int field = 2; field < 22 && at != std::string::npos; ++field) at = stat.find(' ', at + 1);
+  return at == std::string::npos ? std::string() : stat.substr(at + 1, stat.find(' ', at + 1) - at - 1);
 }
 
 Owner self() {

@@ -18,9 +18,14 @@ class Requests(RunTest):
     def under_way(self, name, *arguments, ranks=2):
         folder = self.folder / name
         process = start("train", self.recipe, "--run", folder, *LONG, *arguments, ranks=ranks)
-        self.addCleanup(lambda: process.poll() is None and finish(process))
+        self.addCleanup(self.end, process)
         wait_for_step(folder, 2, process)
         return folder, process
+
+    def end(self, process):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            finish(process)
 
     def assert_stopped(self, folder, process):
         done = finish(process)
