@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <system_error>
@@ -23,6 +24,9 @@ uintmax_t length_until(const std::filesystem::path& file, int64_t step) {
   }
   return length;
 }
+
+// JSON knows no NaN.
+std::string number(double value) { return std::isfinite(value) ? fmt::format("{:.9g}", value) : "null"; }
 
 }  // namespace
 
@@ -48,13 +52,13 @@ void MetricsLog::write(const StepReport& report) {
 
 std::string json_line(const StepReport& r) {
   std::string line = fmt::format(
-      R"({{"step":{},"epoch":{},"loss":{:.9g},"learning_rate":{:.9g},"gradient_norm":{:.9g},)"
+      R"({{"step":{},"epoch":{},"loss":{},"learning_rate":{:.9g},"gradient_norm":{},)"
       R"("samples":{},"seconds":{:.9g},"step_seconds":{:.9g},"data_wait_seconds":{:.9g})",
-      r.step, r.epoch, r.loss, r.learning_rate, r.gradient_norm, r.samples, r.seconds, r.step_seconds,
-      r.data_wait_seconds);
+      r.step, r.epoch, number(r.loss), r.learning_rate, number(r.gradient_norm), r.samples, r.seconds,
+      r.step_seconds, r.data_wait_seconds);
   if (!r.weights_hash.empty()) line += fmt::format(R"(,"weights_hash":"{}")", r.weights_hash);
   for (const auto* measures : {&r.job, &r.evaluation}) {
-    for (const auto& [name, value] : *measures) line += fmt::format(R"(,"{}":{:.9g})", name, value);
+    for (const auto& [name, value] : *measures) line += fmt::format(R"(,"{}":{})", name, number(value));
   }
   return line + "}";
 }

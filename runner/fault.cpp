@@ -1,6 +1,7 @@
 #include "runner/fault.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
@@ -14,11 +15,11 @@ namespace lockstep::runner {
 std::optional<Fault> Fault::from_environment(int rank) {
   const char* text = std::getenv("LOCKSTEP_FAULT");
   if (text == nullptr || *text == '\0') return std::nullopt;
-  static const std::regex pattern("(throw|kill)@rank([0-9]{1,6}):step([0-9]{1,12})");
+  static const std::regex pattern("(throw|kill|exit|nan|flip)@rank([0-9]{1,6}):step([0-9]{1,12})");
   std::cmatch match;
   if (!std::regex_match(text, match, pattern)) {
     throw UsageError("E113", fmt::format("LOCKSTEP_FAULT='{}' is not a fault", text),
-                     "as throw@rank1:step5 or kill@rank0:step12");
+                     "throw, kill, exit, nan or flip, as throw@rank1:step5 or kill@rank0:step12");
   }
   if (std::stoi(match[2]) != rank) return std::nullopt;
   Fault fault;
@@ -27,10 +28,17 @@ std::optional<Fault> Fault::from_environment(int rank) {
   return fault;
 }
 
-void Fault::strike(int64_t step) const {
-  if (step != step_) return;
-  if (kind_ == "kill") std::raise(SIGKILL);
-  throw std::runtime_error("a fault was asked for by LOCKSTEP_FAULT");
+void Fault::strike(int64_t step) {
+  if (is_due("kill", step)) std::raise(SIGKILL);
+  if (is_due("exit", step)) _exit(1);
+  if (is_due("throw", step)) throw std::runtime_error("a fault was asked for by LOCKSTEP_FAULT");
+}
+
+// Once: a run that rolls back comes by again.
+bool Fault::is_due(const char* kind, int64_t step) {
+  if (struck_ || kind_ != kind || step != step_) return false;
+  struck_ = true;
+  return true;
 }
 
 }  // namespace lockstep::runner

@@ -6,18 +6,26 @@
 
 namespace lockstep::runner {
 
-/// A failure made on purpose, to prove what a run survives: LOCKSTEP_FAULT="KIND@rankR:stepS" with KIND
-/// throw (an exception) or kill (SIGKILL to itself), on rank R, after S updates.
+/// A failure made on purpose, once, to prove what a run survives: LOCKSTEP_FAULT="KIND@rankR:stepS", on
+/// rank R after S updates. Kinds: throw (an exception), kill (SIGKILL to itself), exit (ends without a
+/// word, code 1), nan (the batch becomes NaN), flip (a bit of a weight changes).
 class Fault {
  public:
   /// Throws UsageError (E113) where the variable cannot be understood.
   static std::optional<Fault> from_environment(int rank);
 
-  void strike(int64_t step) const;
+  /// Ends this process where that is the fault and its time has come.
+  void strike(int64_t step);
+  /// Whether the batch of this step, or the weights before it, are to be spoilt.
+  bool spoils_batch(int64_t step) { return is_due("nan", step); }
+  bool spoils_weights(int64_t step) { return is_due("flip", step); }
 
  private:
+  bool is_due(const char* kind, int64_t step);
+
   std::string kind_;
   int64_t step_ = 0;
+  bool struck_ = false;
 };
 
 }  // namespace lockstep::runner

@@ -75,6 +75,16 @@ void read_schedule(Recipe& recipe, const jobs::RunnerDefaults& defaults, RunOpti
   }
 }
 
+CheckOptions read_check(Recipe& recipe) {
+  using NonFinite = CheckOptions::NonFinite;
+  const std::string policy = recipe.text("check.non_finite", "stop", {"stop", "skip", "roll_back"});
+  return {.non_finite = policy == "stop"   ? NonFinite::stop
+                        : policy == "skip" ? NonFinite::skip
+                                           : NonFinite::roll_back,
+          .limit = recipe.integer("check.limit", 3, {1, 1e6}),
+          .weights_every = recipe.integer("check.weights_every", 0, {0, 1e9})};
+}
+
 }  // namespace
 
 std::optional<double> parse_seconds(const std::string& text) {
@@ -124,6 +134,7 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
   read_optimizer(recipe, job.defaults, options);
   read_schedule(recipe, job.defaults, options);
   options.evaluate_every_epochs = recipe.integer("evaluation.every", 1, {0, 1e6});
+  options.check = read_check(recipe);
   options.checkpoint_every = read_interval(recipe, "checkpoint.every", "10m");
   options.checkpoints_kept = recipe.integer("checkpoint.keep", 2, {1, 1e6});
   options.log_every_steps = recipe.integer("log.every", 10, {1, 1e9});
@@ -135,7 +146,7 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
 }
 
 bool may_change_on_resume(const std::string& key) {
-  for (const char* prefix : {"data.", "log.", "checkpoint.", "monitoring.", "evaluation."}) {
+  for (const char* prefix : {"data.", "log.", "checkpoint.", "monitoring.", "evaluation.", "check."}) {
     if (key.starts_with(prefix)) return true;
   }
   return false;

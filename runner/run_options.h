@@ -16,6 +16,18 @@ struct Interval {
   double seconds = 0.0;
 };
 
+/// What is done about numbers that cannot be right.
+struct CheckOptions {
+  enum class NonFinite {
+    stop,
+    skip,       // the update is left out, the run goes on
+    roll_back,  // to the newest checkpoint
+  };
+  NonFinite non_finite = NonFinite::stop;
+  int64_t limit = 3;          // stops after so many in a row all the same
+  int64_t weights_every = 0;  // steps between two comparisons of all ranks' weights; 0: never
+};
+
 /// What the runner itself reads of a recipe; everything that is not the job's.
 struct RunOptions {
   std::string job;
@@ -36,6 +48,7 @@ struct RunOptions {
   bool schedule_per_update = false, cosine_after_warmup = false;
 
   int64_t evaluate_every_epochs = 1;  // 0: never
+  CheckOptions check;
   Interval checkpoint_every;
   int64_t checkpoints_kept = 2;
   int64_t log_every_steps = 1;

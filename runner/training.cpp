@@ -55,8 +55,6 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
       requests_(run, deadline_seconds, /*watches_files=*/world.rank() == 0),
       fault_(Fault::from_environment(world.rank())),
       data_threads_(data_threads(plan.options, world)),
-      loader_(*plan.training_set, model.job->training_batches(), plan.sampler.shard_batch_size(),
-              plan.shards_of(world.rank(), world.size(), progress.step), data_threads_, kLoaderSlots),
       fields_(model.job->training_batches().fields(plan.sampler.shard_batch_size())),
       step_(*model.job, model.arenas, plan.options.update, device.kernels(),
             arena_communicator(device, world.communicator(), gpu_communicator_), plan.options.shards),
@@ -65,6 +63,7 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
   log_.note(fmt::format("rank {} of {} on {}, process {}: step {} of {}, {} compute and {} data threads",
                         world.rank(), world.size(), host_name(), getpid(), progress.step, plan.steps,
                         plan.options.compute_threads, data_threads_));
+  start_loader();
   if (world.rank() != 0) return;
   metrics_log_.emplace(run.metrics(), progress.step);
   progress_line_.emplace();
@@ -84,13 +83,14 @@ ExitCode Training::run() {
     if (fault_) fault_->strike(progress_.step);
     const Time start = now();
     const StepResult sums = sum_over_shards();
-    refuse_non_finite(sums);
-    step_.update(plan_.update_after(progress_.step));
+    if (rolled_back_from(sums)) continue;
+    if (sums.finite) step_.update(plan_.update_after(progress_.step));
     step_seconds_ = seconds_between(start, now());
     progress_.step += 1;
     progress_.samples += plan_.options.batch_size;
     progress_.seconds += step_seconds_;
 
+    if (rolled_back_from_other_weights()) continue;
     report(sums, evaluate_if_due());
     if (checkpoint_due(sums)) save();
     if (sums.votes.stop && progress_.step < plan_.steps) {
@@ -108,25 +108,19 @@ StepResult Training::sum_over_shards() {
   const Votes mine = votes();
   for (int64_t i = 0; i < plan_.options.shards / world_.size(); ++i) {
     const Time start = now();
-    const Loader::Slot* slot = loader_.next();
+    const Loader::Slot* slot = loader_->next();
     data_wait_seconds_ += seconds_between(start, now());
-    step_.add_shard({slot->plan.key, batch_tensors(fields_, slot->arrays, device)}, mine);
-    loader_.release();
+    const ShardBatch batch{slot->plan.key, batch_tensors(fields_, slot->arrays, device)};
+    if (fault_) spoil_on_purpose(batch.tensors);
+    step_.add_shard(batch, mine);
+    loader_->release();
   }
   return step_.finish_sums();
 }
 
-// All ranks hold the same sums, so all of them stop here.
-void Training::refuse_non_finite(const StepResult& sums) const {
-  if (sums.finite) return;
-  const std::vector<int64_t> saved = store_.steps();
-  throw Error(ExitCode::non_finite, "E601",
-              fmt::format("step {}: the {} is not a finite number; the weights are those of step {}",
-                          progress_.step + 1, std::isfinite(sums.loss) ? "gradient" : "loss",
-                          progress_.step),
-              fmt::format("lower optimizer.learning_rate or lengthen the warm-up; {}",
-                          saved.empty() ? std::string("nothing was saved yet")
-                                        : fmt::format("the newest checkpoint is step {}", saved.back())));
+void Training::start_loader() {
+  loader_.emplace(*plan_.training_set, model_.job->training_batches(), plan_.sampler.shard_batch_size(),
+                  plan_.shards_of(world_.rank(), world_.size(), progress_.step), data_threads_, kLoaderSlots);
 }
 
 jobs::Measures Training::evaluate_if_due() {
@@ -161,6 +155,9 @@ bool Training::checkpoint_due(const StepResult& sums) {
 void Training::save() {
   saved_at_seconds_ = progress_.seconds;
   if (world_.rank() != 0) return;
+  if (!model_.arenas.parameters.isfinite().all().item<bool>()) {
+    give_up(fmt::format("step {}: the update made weights that are not finite", progress_.step));
+  }
   const Time start = now();
   save_checkpoint(store_, plan_, progress_, model_.arenas);
   log_.note(fmt::format("saved step {} in {:.2f} s", progress_.step, seconds_between(start, now())));
@@ -192,10 +189,14 @@ void Training::report(const StepResult& sums, jobs::Measures evaluation) {
   warn_once(model_.job->concern());
 }
 
+void Training::warn(const std::string& text) {
+  if (progress_line_) progress_line_->say("warning: " + text);
+  log_.note("warning: " + text);
+}
+
 void Training::warn_once(const std::string& concern) {
   if (concern != concern_ && !concern.empty()) {
-    progress_line_->say(fmt::format("warning: step {}: {}", progress_.step, concern));
-    log_.note("warning: " + concern);
+    warn(fmt::format("step {}: {}", progress_.step, concern));
   }
   concern_ = concern;
 }

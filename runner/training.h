@@ -34,11 +34,18 @@ class Training {
 
  private:
   StepResult sum_over_shards();
-  void refuse_non_finite(const StepResult& sums) const;
+  void start_loader();
+  void spoil_on_purpose(const jobs::Tensors& batch);
+  bool rolled_back_from(const StepResult& sums);
+  bool rolled_back_from_other_weights();
+  void count_failure(const std::string& what);
+  void roll_back(const std::string& what);
+  [[noreturn]] void give_up(const std::string& what) const;
   jobs::Measures evaluate_if_due();
   bool checkpoint_due(const StepResult& sums);
   void save();
   void report(const StepResult& sums, jobs::Measures evaluation);
+  void warn(const std::string& text);
   void warn_once(const std::string& concern);
   Votes votes();
 
@@ -52,7 +59,7 @@ class Training {
   std::optional<Fault> fault_;
   int data_threads_;
 
-  Loader loader_;
+  std::optional<Loader> loader_;
   std::vector<jobs::Field> fields_;
   std::unique_ptr<comm::Communicator> gpu_communicator_;
   Step step_;
@@ -62,6 +69,8 @@ class Training {
   double step_seconds_ = 0.0;
   double saved_at_seconds_ = 0.0;
   std::string concern_;  // the job's, when last asked
+  int64_t failures_ = 0;     // numbers that could not be right, in a row
+  int64_t failed_step_ = 0;  // at which the last was found
 
   monitoring::RankLog log_;
 

@@ -42,7 +42,6 @@ class Copies(ParityTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        torch.set_num_threads(1)
         cls.images = cls.folder / "copydays"
         cls.make_pictures()
         recipe = dino_recipe()

@@ -70,7 +70,6 @@ class Retrieval(ParityTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        torch.set_num_threads(1)
         cls.images = cls.folder / "oxford"
         (cls.images / "jpg").mkdir(parents=True)
         cls.truth = make_ground_truth(np.random.default_rng(1))

@@ -129,7 +129,6 @@ class Video(ParityTest):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        torch.set_num_threads(1)
         cls.seen = {}
         cls.davis = cls.folder / "davis"
         (cls.davis / "ImageSets/2017").mkdir(parents=True)

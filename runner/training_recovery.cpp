@@ -1,0 +1,84 @@
+// What the loop does about numbers that cannot be right.
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <limits>
+
+#include "runner/checkpoint.h"
+#include "runner/training.h"
+#include "runner/weights_check.h"
+
+namespace lockstep::runner {
+
+void Training::spoil_on_purpose(const jobs::Tensors& batch) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor& images = batch.begin()->second;
+  const at::Tensor& weights = model_.arenas.parameters;
+  if (fault_->spoils_batch(progress_.step)) images.fill_(std::numeric_limits<float>::quiet_NaN());
+  if (fault_->spoils_weights(progress_.step)) weights.narrow(0, 0, 1).mul_(1.0 + 1e-6);
+}
+
+// All ranks hold the same sums, so all of them decide the same.
+bool Training::rolled_back_from(const StepResult& sums) {
+  using NonFinite = CheckOptions::NonFinite;
+  if (sums.finite) return false;
+  const std::string what = fmt::format("step {}: the {} is not a finite number", progress_.step + 1,
+                                       std::isfinite(sums.loss) ? "gradient" : "loss");
+  if (plan_.options.check.non_finite == NonFinite::stop) give_up(what);
+  count_failure(what);
+  if (plan_.options.check.non_finite == NonFinite::roll_back) {
+    roll_back(what);
+    return true;
+  }
+  warn(what + "; its update is left out");
+  return false;
+}
+
+bool Training::rolled_back_from_other_weights() {
+  const int64_t every = plan_.options.check.weights_every;
+  if (every == 0 || progress_.step % every != 0) return false;
+  const std::string who = weights_that_differ(model_.arenas, world_.communicator());
+  if (who.empty()) return false;
+  const std::string what = fmt::format("step {}: {}", progress_.step, who);
+  count_failure(what);
+  roll_back(what);
+  return true;
+}
+
+void Training::count_failure(const std::string& what) {
+  const bool in_a_row = failures_ > 0 && progress_.step <= failed_step_ + 1;
+  failures_ = in_a_row ? failures_ + 1 : 1;
+  failed_step_ = progress_.step;
+  if (failures_ > plan_.options.check.limit) give_up(what);
+}
+
+void Training::give_up(const std::string& what) const {
+  const std::vector<int64_t> saved = store_.steps();
+  throw Error(ExitCode::non_finite, "E601",
+              fmt::format("{}; the weights are those of step {}{}", what, progress_.step,
+                          failures_ > 1 ? fmt::format(", after {} failures in a row", failures_) : ""),
+              fmt::format("lower optimizer.learning_rate or lengthen the warm-up; {}",
+                          saved.empty() ? std::string("nothing was saved yet")
+                                        : fmt::format("the newest checkpoint is step {}", saved.back())));
+}
+
+// The run goes on from its newest sound checkpoint as if it had been resumed.
+void Training::roll_back(const std::string& what) {
+  std::filesystem::path checkpoint;
+  if (world_.rank() == 0) {
+    if (store_.steps().empty()) give_up(what);
+    checkpoint = store_.newest_sound([this](const std::string& problem) { warn(problem); });
+    progress_ = read_manifest(checkpoint).progress;
+  }
+  world_.communicator().broadcast(std::as_writable_bytes(std::span(&progress_, 1)), 0);
+  read_arenas(model_.arenas, checkpoint, world_.communicator());
+  start_loader();
+  saved_at_seconds_ = progress_.seconds;
+  if (metrics_log_) metrics_log_.emplace(run_.metrics(), progress_.step);
+  warn(fmt::format("{}; rolled back to step {}", what, progress_.step));
+}
+
+}  // namespace lockstep::runner
