@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/addcmul.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/gelu.h>
@@ -84,58 +85,106 @@ Vit::Stream Vit::embed(const std::vector<at::Tensor>& crops) const {
   return stream;
 }
 
-at::Tensor Vit::attend(const Block& block, const Stream& stream, const at::Tensor& normed) const {
-  const at::Tensor qkv = linear(normed, block.qkv, compute_type_);
+// Where in x the class tokens are.
+at::Tensor Vit::Stream::class_rows() const {
   std::vector<at::Tensor> parts;
-  for (const Group& group : stream.groups) {
-    // [3, pictures, heads, tokens, dim of a head], a view
-    const at::Tensor heads =
-        qkv.narrow(0, group.begin, group.rows())
-            .view({group.pictures, group.tokens, 3, shape_.heads, shape_.dim / shape_.heads})
-            .permute({2, 0, 3, 1, 4});
-    parts.push_back(at::scaled_dot_product_attention(heads[0], heads[1], heads[2])
-                        .transpose(1, 2)
-                        .reshape({group.rows(), shape_.dim}));
+  for (const Group& group : groups) {
+    parts.push_back(at::arange(group.begin, group.begin + group.rows(), group.tokens,
+                               x.options().dtype(at::kLong)));
   }
-  return linear(parts.size() == 1 ? parts.front() : at::cat(parts), block.projection, compute_type_);
+  return at::cat(parts);
+}
+
+// The heads of each group [pictures, heads, tokens, dim of a head], of rows [all tokens, dim]. Views, taken
+// apart along whole dimensions: backward puts them together by one copy, without zeros to add to.
+std::vector<at::Tensor> Vit::heads(const at::Tensor& rows, const std::vector<Group>& groups) const {
+  std::vector<int64_t> lengths;
+  for (const Group& group : groups) lengths.push_back(group.rows());
+  std::vector<at::Tensor> parts = rows.split_with_sizes(lengths);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    parts[i] = parts[i]
+                   .view({groups[i].pictures, groups[i].tokens, shape_.heads, shape_.dim / shape_.heads})
+                   .transpose(1, 2);
+  }
+  return parts;
+}
+
+// What the queries of each group find among its keys, as rows [all queries, dim].
+at::Tensor Vit::attend(const std::vector<at::Tensor>& queries, const std::vector<at::Tensor>& keys,
+                       const std::vector<at::Tensor>& values) const {
+  std::vector<at::Tensor> parts;
+  for (size_t i = 0; i < queries.size(); ++i) {
+    parts.push_back(at::scaled_dot_product_attention(queries[i], keys[i], values[i])
+                        .transpose(1, 2)
+                        .reshape({-1, shape_.dim}));
+  }
+  return parts.size() == 1 ? parts.front() : at::cat(parts);
+}
+
+at::Tensor Vit::perceive(const Block& block, const at::Tensor& x, const at::Tensor& scales) const {
+  const at::Tensor hidden = at::gelu(linear(norm(x, block.norm2), block.fc1, compute_type_));
+  return add_branch(x, linear(hidden, block.fc2, compute_type_), scales);
 }
 
 void Vit::apply(const Block& block, Stream& stream, const at::Tensor& scales1,
                 const at::Tensor& scales2) const {
-  stream.x = add_branch(stream.x, attend(block, stream, norm(stream.x, block.norm1)), scales1);
-  const at::Tensor hidden = at::gelu(linear(norm(stream.x, block.norm2), block.fc1, compute_type_));
-  stream.x = add_branch(stream.x, linear(hidden, block.fc2, compute_type_), scales2);
+  const std::vector<at::Tensor> qkv = linear(norm(stream.x, block.norm1), block.qkv, compute_type_)
+                                          .view({-1, 3, shape_.dim})
+                                          .unbind(1);
+  const at::Tensor seen = attend(heads(qkv[0], stream.groups), heads(qkv[1], stream.groups),
+                                 heads(qkv[2], stream.groups));
+  stream.x = add_branch(stream.x, linear(seen, block.projection, compute_type_), scales1);
+  stream.x = perceive(block, stream.x, scales2);
+}
+
+// The last block for the class tokens alone: all others only lend it their keys and values.
+at::Tensor Vit::apply_last(const Block& block, const Stream& stream, const at::Tensor& scales1,
+                           const at::Tensor& scales2) const {
+  const at::Tensor normed = norm(stream.x, block.norm1);
+  const std::vector<int64_t> lengths{shape_.dim, 2 * shape_.dim};
+  const std::vector<at::Tensor> weights = block.qkv.weight.split_with_sizes(lengths);
+  const std::vector<at::Tensor> biases = block.qkv.bias.split_with_sizes(lengths);
+  const at::Tensor rows = stream.class_rows();
+  const at::Tensor q = linear(normed.index_select(0, rows), {weights[0], biases[0]}, compute_type_);
+  const std::vector<at::Tensor> kv =
+      linear(normed, {weights[1], biases[1]}, compute_type_).view({-1, 2, shape_.dim}).unbind(1);
+  std::vector<Group> alone = stream.groups;
+  for (Group& group : alone) group.tokens = 1;
+  const at::Tensor seen =
+      attend(heads(q, alone), heads(kv[0], stream.groups), heads(kv[1], stream.groups));
+  const at::Tensor x = add_branch(stream.x.index_select(0, rows),
+                                  linear(seen, block.projection, compute_type_), scales1);
+  return perceive(block, x, scales2);
+}
+
+// Of each token what `scales` [2 depth, pictures] says of its picture.
+at::Tensor Vit::Stream::spread(const at::Tensor& scales) const {
+  std::vector<at::Tensor> parts;
+  int64_t picture = 0;
+  for (const Group& group : groups) {
+    parts.push_back(scales.narrow(1, picture, group.pictures)
+                        .unsqueeze(2)
+                        .expand({scales.size(0), group.pictures, group.tokens})
+                        .flatten(1));
+    picture += group.pictures;
+  }
+  return at::cat(parts, 1);
 }
 
 at::Tensor Vit::class_tokens(const std::vector<at::Tensor>& crops, const at::Tensor& branch_scales) const {
   Stream stream = embed(crops);
-  at::Tensor row_scales;  // [2 depth, all tokens, 1]
-  if (branch_scales.defined()) {
-    std::vector<at::Tensor> parts;
-    int64_t picture = 0;
-    for (const Group& group : stream.groups) {
-      parts.push_back(branch_scales.narrow(1, picture, group.pictures)
-                          .unsqueeze(2)
-                          .expand({branch_scales.size(0), group.pictures, group.tokens})
-                          .flatten(1));
-      picture += group.pictures;
-    }
-    row_scales = at::cat(parts, 1).unsqueeze(2);
+  const at::Tensor token_scales = branch_scales.defined() ? stream.spread(branch_scales) : at::Tensor();
+  const auto scales = [](const at::Tensor& all, size_t branch) {
+    const bool scaled = all.defined() && branch > 1;  // the first block keeps all
+    return scaled ? all[static_cast<int64_t>(branch)].unsqueeze(1) : at::Tensor();
+  };
+  const size_t last = blocks_.size() - 1;
+  for (size_t i = 0; i < last; ++i) {
+    apply(blocks_[i], stream, scales(token_scales, 2 * i), scales(token_scales, 2 * i + 1));
   }
-  int64_t branch = 0;
-  for (const Block& block : blocks_) {
-    const bool scaled = row_scales.defined() && branch > 0;  // the first block keeps all
-    apply(block, stream, scaled ? row_scales[branch] : at::Tensor(),
-          scaled ? row_scales[branch + 1] : at::Tensor());
-    branch += 2;
-  }
-  std::vector<at::Tensor> tokens;
-  for (const Group& group : stream.groups) {
-    tokens.push_back(stream.x.narrow(0, group.begin, group.rows())
-                         .view({group.pictures, group.tokens, shape_.dim})
-                         .select(1, 0));
-  }
-  return norm(at::cat(tokens), norm_);
+  const at::Tensor x = apply_last(blocks_[last], stream, scales(branch_scales, 2 * last),
+                                  scales(branch_scales, 2 * last + 1));
+  return norm(x, norm_);
 }
 
 std::vector<at::Tensor> Vit::last_blocks(const at::Tensor& images, int64_t count) const {

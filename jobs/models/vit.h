@@ -48,12 +48,19 @@ class Vit {
   struct Stream {
     at::Tensor x;
     std::vector<Group> groups;
+    at::Tensor class_rows() const;
+    at::Tensor spread(const at::Tensor& scales) const;
   };
 
   Stream embed(const std::vector<at::Tensor>& crops) const;
   at::Tensor positions(int64_t height, int64_t width) const;  // of a picture
   void apply(const Block& block, Stream& stream, const at::Tensor& scales1, const at::Tensor& scales2) const;
-  at::Tensor attend(const Block& block, const Stream& stream, const at::Tensor& normed) const;
+  at::Tensor apply_last(const Block& block, const Stream& stream, const at::Tensor& scales1,
+                        const at::Tensor& scales2) const;
+  at::Tensor perceive(const Block& block, const at::Tensor& x, const at::Tensor& scales) const;
+  std::vector<at::Tensor> heads(const at::Tensor& rows, const std::vector<Group>& groups) const;
+  at::Tensor attend(const std::vector<at::Tensor>& queries, const std::vector<at::Tensor>& keys,
+                    const std::vector<at::Tensor>& values) const;
   at::Tensor norm(const at::Tensor& x, const Affine& layer) const;
 
   VitShape shape_;
