@@ -47,12 +47,18 @@ constexpr Kind kKinds[] = {
 
 using Level = std::array<double, 3>;
 
-Level draw_level(jobs::Random& random) {
-  return {random.uniform(20, 235), random.uniform(20, 235), random.uniform(20, 235)};
-}
+constexpr double kNoise = 65.0;  // of a grain's brightness
+constexpr int kGrains = 24;      // on a side
 
-double distance(const Level& a, const Level& b) {
-  return std::abs(a[0] - b[0]) + std::abs(a[1] - b[1]) + std::abs(a[2] - b[2]);
+// A grey between `least` and `most`, tinted faintly in the hue of the class.
+Level draw_level(double least, double most, double hue, jobs::Random& random) {
+  const double grey = random.uniform(least, most), chroma = random.uniform(8.0, 12.0);
+  Level level{};
+  for (size_t c = 0; c < level.size(); ++c) {
+    const double turn = hue + static_cast<double>(c) / 3.0;
+    level[c] = grey + chroma * std::cos(2.0 * std::numbers::pi * turn);
+  }
+  return level;
 }
 
 }  // namespace
@@ -65,16 +71,18 @@ std::vector<std::string> drawn_classes() {
 
 Image draw_picture(int64_t index, int side, jobs::Random& random) {
   const Kind& kind = kKinds[index];
-  const Level ground = draw_level(random);
-  Level ink = draw_level(random);
-  while (distance(ground, ink) < 160.0) ink = draw_level(random);
+  const double hue =
+      (static_cast<double>(index) + random.uniform(-0.15, 0.15)) / static_cast<double>(std::size(kKinds));
+  const double light = random.uniform(-35.0, 35.0);
+  const Level ground = draw_level(light + 105, light + 110, hue, random);
+  const Level ink = draw_level(light + 150, light + 155, hue, random);
   const double tilt = random.uniform(-0.15, 0.15);
-  const double unit = side * (kind.texture ? random.uniform(0.12, 0.24) : random.uniform(0.26, 0.42));
+  const double unit = side * (kind.texture ? random.uniform(0.10, 0.24) : random.uniform(0.16, 0.40));
   const double room = kind.texture ? side / 2.0 : side / 2.0 - unit;
-  const double centre_x = side / 2.0 + random.uniform(-room, room) * 0.6;
-  const double centre_y = side / 2.0 + random.uniform(-room, room) * 0.6;
-  const double shade = random.uniform(-30.0, 30.0);
-  const double noise = random.uniform(2.0, 14.0);
+  const double centre_x = side / 2.0 + random.uniform(-room, room);
+  const double centre_y = side / 2.0 + random.uniform(-room, room);
+  std::vector<double> grains(static_cast<size_t>(kGrains) * kGrains);
+  for (double& grain : grains) grain = random.normal(0.0, kNoise);
   Image image(side, side);
   for (int y = 0; y < side; ++y) {
     for (int x = 0; x < side; ++x) {
@@ -82,9 +90,9 @@ Image draw_picture(int64_t index, int side, jobs::Random& random) {
       const double u = dx * std::cos(tilt) - dy * std::sin(tilt);
       const double v = dx * std::sin(tilt) + dy * std::cos(tilt);
       const Level& level = kind.figure(u, v) ? ink : ground;
-      const double change = shade * x / side + random.normal(0.0, noise);
+      const double grain = grains[static_cast<size_t>(y * kGrains / side * kGrains + x * kGrains / side)];
       for (size_t c = 0; c < 3; ++c) {
-        image.at(x, y)[c] = static_cast<uint8_t>(std::clamp(level[c] + change, 0.0, 255.0));
+        image.at(x, y)[c] = static_cast<uint8_t>(std::clamp(level[c] + grain, 0.0, 255.0));
       }
     }
   }
