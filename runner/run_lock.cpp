@@ -24,6 +24,7 @@ namespace fs = std::filesystem;
 
 constexpr std::chrono::seconds kBetweenTouches{5};
 constexpr std::chrono::seconds kAbandonedAfter{30};
+constexpr std::chrono::seconds kGrace{5};
 
 std::string host_name() {
   char name[256] = {};
@@ -31,12 +32,14 @@ std::string host_name() {
   return name;
 }
 
-// Field 22 of /proc/PID/stat, counted behind the name, which may hold anything; empty without a process.
+// Field 22 of /proc/PID/stat, counted behind the name, which may hold anything; empty without a process,
+// or where nobody has yet taken note that it ended (state Z).
 std::string process_start(int process) {
   std::ifstream stream(fmt::format("/proc/{}/stat", process));
   std::string stat;
   std::getline(stream, stat);
   size_t at = stat.rfind(')');
+  if (at == std::string::npos || stat.substr(at, 3) == ") Z" || stat.substr(at, 3) == ") X") return {};
   for (int field = 2; field < 22 && at != std::string::npos; ++field) at = stat.find(' ', at + 1);
   return at == std::string::npos ? std::string() : stat.substr(at + 1, stat.find(' ', at + 1) - at - 1);
 }
@@ -140,10 +143,20 @@ void clear_abandoned(const fs::path& file) {
                    "wait for its end, or end it: `lockstep ctl RUN stop`");
 }
 
+// The processes of a job that was just killed may take some seconds to go.
+bool becomes_free(const fs::path& file) {
+  const auto until = std::chrono::steady_clock::now() + kGrace;
+  while (is_held(file)) {
+    if (std::chrono::steady_clock::now() > until) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  return true;
+}
+
 }  // namespace
 
 RunLock::RunLock(const RunDirectory& run) : file_(run.lock()) {
-  if (is_held(file_)) refuse(file_);
+  if (!becomes_free(file_)) refuse(file_);
   if (!create(file_)) {
     clear_abandoned(file_);
     if (!create(file_)) refuse(file_);

@@ -23,7 +23,7 @@ struct Owner {
 /// 30 seconds, as its owner does every 5. Held as long as this object lives.
 class RunLock {
  public:
-  /// May watch another host's lock for some seconds. Throws UsageError (E114) with the owner where there
+  /// Waits some seconds for an owner who is about to go, and watches another host's lock. Throws UsageError (E114) with the owner where there
   /// is one, WriteError.
   explicit RunLock(const RunDirectory& run);
   ~RunLock();

@@ -60,7 +60,9 @@ void count_hits(const Bank& bank, const at::Tensor& features, const at::Tensor& 
     const int64_t k = std::min(kNeighbours[i], most);
     const at::Tensor scores = at::zeros({features.size(0), classes}, features.options())
                                   .scatter_add_(1, voted.narrow(1, 0, k), votes.narrow(1, 0, k));
-    const at::Tensor best = std::get<1>(scores.topk(std::min<int64_t>({5, k, classes}), 1));
+    // Among equals, as classes without a vote, the first comes first.
+    const at::Tensor order = std::get<1>(scores.sort(/*stable=*/true, /*dim=*/1, /*descending=*/true));
+    const at::Tensor best = order.narrow(1, 0, std::min<int64_t>({5, k, classes}));
     const at::Tensor right = best.eq(labels.unsqueeze(1));
     hits[i][0] += right.select(1, 0).sum().item<double>();
     hits[i][1] += right.sum().item<double>();
