@@ -16,6 +16,7 @@
 
 #include "comm/error.h"
 #include "runner/files.h"
+#include "runner/world.h"
 
 namespace lockstep::runner {
 namespace {
@@ -25,12 +26,6 @@ namespace fs = std::filesystem;
 constexpr std::chrono::seconds kBetweenTouches{5};
 constexpr std::chrono::seconds kAbandonedAfter{30};
 constexpr std::chrono::seconds kGrace{5};
-
-std::string host_name() {
-  char name[256] = {};
-  gethostname(name, sizeof(name) - 1);
-  return name;
-}
 
 // Field 22 of /proc/PID/stat, counted behind the name, which may hold anything; empty without a process,
 // or where nobody has yet taken note that it ended (state Z).

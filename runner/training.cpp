@@ -22,12 +22,6 @@ double seconds_between(Time start, Time end) {
   return std::chrono::duration<double>(end - start).count();
 }
 
-std::string host_name() {
-  char name[256] = {};
-  gethostname(name, sizeof(name) - 1);
-  return name;
-}
-
 // Where Prometheus finds the endpoint, in the form that its file_sd_configs read.
 void write_targets(const RunDirectory& run, const RunOptions& options, int port) {
   const nlohmann::json targets = {

@@ -1,13 +1,14 @@
 #include "runner/weights_check.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <array>
 #include <map>
 #include <vector>
+
+#include "runner/world.h"
 
 namespace lockstep::runner {
 namespace {
@@ -31,7 +32,7 @@ uint64_t hash_of(const Arenas& arenas) {
 
 std::string weights_that_differ(const Arenas& arenas, comm::Communicator& communicator) {
   Witness mine{.hash = hash_of(arenas), .host = {}};
-  gethostname(mine.host.data(), mine.host.size() - 1);
+  host_name().copy(mine.host.data(), mine.host.size() - 1);
   std::vector<Witness> all(static_cast<size_t>(communicator.size()));
   communicator.gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all)));
   std::map<uint64_t, int> votes;

@@ -1,6 +1,7 @@
 #include "runner/world.h"
 
 #include <mpi.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdlib>
@@ -76,6 +77,12 @@ void World::abort(ExitCode code) {
   MPI_Initialized(&initialized);
   if (initialized) MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
   std::_Exit(static_cast<int>(code));
+}
+
+std::string host_name() {
+  char name[256] = {};
+  gethostname(name, sizeof(name) - 1);
+  return name;
 }
 
 }  // namespace lockstep::runner

@@ -41,4 +41,7 @@ class World {
   std::unique_ptr<comm::Communicator> communicator_;
 };
 
+/// Of this machine.
+std::string host_name();
+
 }  // namespace lockstep::runner

@@ -12,6 +12,7 @@
 #include <optional>
 #include <utility>
 
+#include "comm/sum_over_ranks.h"
 #include "jobs/models/drop_path.h"
 #include "jobs/models/resnet.h"
 #include "jobs/random.h"
@@ -138,13 +139,8 @@ Measures RsbJob::evaluate(const EvaluationSets& sets, comm::Communicator& commun
       outputs.add("samples", batch->at("samples").narrow(0, 0, rows).cpu().clone());
     }
   }
-  const std::array<double, 4> mine{top1, top5, loss, samples};
-  std::vector<std::array<double, 4>> all(static_cast<size_t>(communicator.size()));
-  communicator.gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
-  std::array<double, 4> total{};
-  for (const auto& part : all) {
-    for (size_t i = 0; i < total.size(); ++i) total[i] += part[i];
-  }
+  std::array<double, 4> total{top1, top5, loss, samples};
+  comm::sum_over_ranks(total, communicator);
   return {{"top1", 100.0 * total[0] / total[3]},
           {"top5", 100.0 * total[1] / total[3]},
           {"loss", total[2] / total[3]},

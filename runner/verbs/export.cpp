@@ -68,20 +68,9 @@ void export_safetensors(const ExportOptions& options, const jobs::JobRecipe& job
   const ModelFiles files = ModelFiles::read(checkpoint, average);
   std::vector<NamedArray> arrays = files.arrays();
   const int64_t step = read_manifest(checkpoint).progress.step;
-  std::vector<NamedArray> counters;
   if (foreign) {
     arrays = without_prefix(arrays, job.architecture().prefix);
-    // timm and torchvision count the batches that each norm has seen.
-    for (const NamedArray& array : arrays) {
-      constexpr std::string_view ending = "running_var";
-      if (!array.name.ends_with(ending)) continue;
-      counters.push_back({.name = array.name.substr(0, array.name.size() - ending.size()) +
-                                  "num_batches_tracked",
-                          .type = "I64",
-                          .shape = {},
-                          .bytes = std::as_bytes(std::span(&step, 1))});
-    }
-    arrays.insert(arrays.end(), counters.begin(), counters.end());
+    add_batch_counts(arrays, step);
   }
   const fs::path file = file_of(options.out);
   if (options.format == "timm" && file != options.out) {
@@ -133,6 +122,19 @@ std::vector<NamedArray> ModelFiles::arrays() const {
     all.insert(all.end(), file.arrays().begin(), file.arrays().end());
   }
   return all;
+}
+
+void add_batch_counts(std::vector<NamedArray>& arrays, const int64_t& step) {
+  constexpr std::string_view ending = "running_var";
+  std::vector<NamedArray> counts;
+  for (const NamedArray& array : arrays) {
+    if (!array.name.ends_with(ending)) continue;
+    counts.push_back({.name = array.name.substr(0, array.name.size() - ending.size()) + "num_batches_tracked",
+                      .type = "I64",
+                      .shape = {},
+                      .bytes = std::as_bytes(std::span(&step, 1))});
+  }
+  arrays.insert(arrays.end(), counts.begin(), counts.end());
 }
 
 std::vector<NamedArray> without_prefix(const std::vector<NamedArray>& arrays, const std::string& prefix) {

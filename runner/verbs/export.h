@@ -21,6 +21,10 @@ struct ModelFiles {
   std::vector<NamedArray> arrays() const;
 };
 
+/// Adds, for each batch norm, the count of batches it has seen, which torch keeps beside its statistics.
+/// The counts are views of `step`.
+void add_batch_counts(std::vector<NamedArray>& arrays, const int64_t& step);
+
 /// Those whose names begin with `prefix`, without it.
 std::vector<NamedArray> without_prefix(const std::vector<NamedArray>& arrays, const std::string& prefix);
 

@@ -1,7 +1,6 @@
 #include <ATen/core/Dict.h>
 #include <ATen/core/ivalue.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
 #include <caffe2/serialize/inline_container.h>
 #include <fmt/format.h>
 #include <torch/csrc/jit/serialization/pickler.h>
@@ -25,27 +24,20 @@ using Dictionary = c10::impl::GenericDict;
 Dictionary dictionary() { return Dictionary(c10::StringType::get(), c10::AnyType::get()); }
 
 at::Tensor tensor_of(const NamedArray& array) {
-  at::Tensor tensor = at::empty(array.shape, at::kFloat);
+  at::Tensor tensor = at::empty(array.shape, array.type == "I64" ? at::kLong : at::kFloat);
   std::memcpy(tensor.mutable_data_ptr(), array.bytes.data(), array.bytes.size());
   return tensor;
 }
 
-constexpr std::string_view kRunning = "running_var";
-
-// A batch norm of torch also counts the batches that it has seen.
-Dictionary state_dict(const std::vector<NamedArray>& arrays, const std::string& prefix, int64_t step) {
+Dictionary state_dict(std::vector<NamedArray> arrays, const std::string& prefix, int64_t step) {
+  add_batch_counts(arrays, step);
   Dictionary state = dictionary();
-  for (const NamedArray& array : arrays) {
-    state.insert(prefix + array.name, tensor_of(array));
-    if (!array.name.ends_with(kRunning)) continue;
-    const std::string norm = array.name.substr(0, array.name.size() - kRunning.size());
-    state.insert(prefix + norm + "num_batches_tracked", at::full({}, step, at::kLong));
-  }
+  for (const NamedArray& array : arrays) state.insert(prefix + array.name, tensor_of(array));
   return state;
 }
 
 bool has_batch_norms(const std::vector<NamedArray>& arrays) {
-  return std::ranges::any_of(arrays, [](const NamedArray& array) { return array.name.ends_with(kRunning); });
+  return std::ranges::any_of(arrays, [](const NamedArray& array) { return array.name.ends_with("running_var"); });
 }
 
 // A file as torch.save() makes it. torch::pickle_save() would mark the types of dictionaries, which

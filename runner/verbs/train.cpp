@@ -33,10 +33,8 @@ void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
   say(world, fmt::format("{} epochs of {} steps{}", plan.options.epochs, plan.sampler.steps_per_epoch(),
                          progress.step == 0 ? std::string()
                                             : fmt::format("; goes on after step {}", progress.step)));
-  char host[256] = {};
-  gethostname(host, sizeof(host) - 1);
   const nlohmann::json description{{"version", LOCKSTEP_VERSION},
-                                   {"host", host},
+                                   {"host", host_name()},
                                    {"process", getpid()},
                                    {"ranks", world.size()},
                                    {"shards", plan.options.shards},

@@ -154,6 +154,7 @@ class RunTest(unittest.TestCase):
     """A folder for each class of tests with a data set `data` and the recipe `recipe` in it."""
 
     maxDiff = None
+    recipe_text = RECIPE
 
     @classmethod
     def setUpClass(cls):
@@ -162,7 +163,7 @@ class RunTest(unittest.TestCase):
         cls.data = cls.folder / "data"
         made = run("data", "make", cls.data, "--train", 20, "--validation", 4, "--side", 40)
         assert made.code == 0, made.err
-        cls.recipe = cls.write_recipe("recipe.toml")
+        cls.recipe = cls.write_recipe("recipe.toml", cls.recipe_text)
 
     @classmethod
     def write_recipe(cls, name, text=None):
@@ -193,3 +194,24 @@ class RunTest(unittest.TestCase):
             self.assertIn(fragment, done.err)
         for trace in ("terminate called", "frame #", "Traceback", "core dumped", "Segmentation"):
             self.assertNotIn(trace, done.err)
+
+
+class SameRunTest(RunTest):
+    """With a whole run of the recipe that others must equal, to the last bit of every column `same`."""
+
+    STEPS = 24  # 2 epochs of 12
+    same = ("weights_hash",)
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.reference = cls.folder / "reference"
+        done = run("train", cls.recipe, "--run", cls.reference)
+        assert done.code == 0, done.err
+        cls.expected = rows(cls.reference)
+
+    def assert_same_run(self, folder):
+        ours = rows(folder)
+        self.assertEqual([row["step"] for row in ours], list(range(1, self.STEPS + 1)))
+        for name in self.same:
+            self.assertEqual([row[name] for row in ours], [row[name] for row in self.expected], name)

@@ -2,7 +2,7 @@
 
 import unittest
 
-from support import RunTest, rows, run
+from support import RunTest, SameRunTest, rows, run
 
 RECIPE = """\
 job = "dino"
@@ -56,34 +56,17 @@ weights_hash = true
 port = -1
 """
 
-STEPS = 24  # 2 epochs of 12: the last layer is frozen in the first
 
-
-class Dino(RunTest):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.recipe = cls.write_recipe("dino.toml", RECIPE)
-
-
-class Bits(Dino):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.reference = cls.folder / "reference"
-        done = run("train", cls.recipe, "--run", cls.reference)
-        assert done.code == 0, done.err
-        cls.expected = rows(cls.reference)
+class Bits(SameRunTest):
+    recipe_text = RECIPE
+    same = ("weights_hash", "loss", "teacher_entropy", "center_norm", "feature_std")
 
     def assert_same_run(self, folder):
-        ours = rows(folder)
-        self.assertEqual([row["step"] for row in ours], list(range(1, STEPS + 1)))
-        for name in ("weights_hash", "loss", "teacher_entropy", "center_norm", "feature_std"):
-            self.assertEqual([row[name] for row in ours], [row[name] for row in self.expected], name)
-        self.assertEqual(ours[-1]["val_knn_20_top1"], self.expected[-1]["val_knn_20_top1"])
+        super().assert_same_run(folder)
+        self.assertEqual(rows(folder)[-1]["val_knn_20_top1"], self.expected[-1]["val_knn_20_top1"])
 
     def test_two_and_four_ranks(self):
-        self.assertEqual(len({row["weights_hash"] for row in self.expected[1:]}), STEPS - 1)  # step 1 has rate 0
+        self.assertEqual(len({row["weights_hash"] for row in self.expected[1:]}), self.STEPS - 1)  # step 1 has rate 0
         for ranks in (2, 4):
             with self.subTest(ranks=ranks):
                 folder = self.folder / f"ranks-{ranks}"
@@ -100,7 +83,9 @@ class Bits(Dino):
                 self.assert_same_run(folder)
 
 
-class Refusals(Dino):
+class Refusals(RunTest):
+    recipe_text = RECIPE
+
     def test_what_cannot_work_is_refused_with_its_place(self):
         for setting, place, fragment in (
                 ("crops.global_size=40", "crops.global_size", None), ("crops.global_size=36", "patches of 8", "40"),

@@ -2,39 +2,25 @@
 
 import unittest
 
-from support import RunTest, hashes, rows, run
+from support import SameRunTest, hashes, rows, run
 
-STEPS = 24
-
-
-class Recovery(RunTest):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.whole = cls.folder / "whole"
-        done = run("train", cls.recipe, "--run", cls.whole)
-        assert done.code == 0, done.err
-
+class Recovery(SameRunTest):
     def train(self, name, *settings, fault="", ranks=2):
         folder = self.folder / name
         arguments = [text for setting in settings for text in ("--set", setting)]
         return folder, run("train", self.recipe, "--run", folder, *arguments, ranks=ranks, LOCKSTEP_FAULT=fault)
 
-    def assert_as_if_nothing_had_been(self, folder):
-        self.assertEqual([row["step"] for row in rows(folder)], list(range(1, STEPS + 1)))
-        self.assertEqual(hashes(folder), hashes(self.whole))
-
     def test_stop(self):
         folder, done = self.train("stop", fault="nan@rank1:step7")
         self.assert_error(done, 76, "E601", "step 8: the loss is not a finite number", "checkpoint is step 5")
         self.ok(run("resume", folder))
-        self.assert_as_if_nothing_had_been(folder)
+        self.assert_same_run(folder)
 
     def test_skip(self):
         folder, done = self.train("skip", "check.non_finite=skip", fault="nan@rank1:step7")
         self.ok(done)
         self.assertIn("step 8: the loss is not a finite number; its update is left out", done.err)
-        whole, skipped = hashes(self.whole), hashes(folder)
+        whole, skipped = hashes(self.reference), hashes(folder)
         self.assertEqual([skipped[step] for step in range(1, 8)], [whole[step] for step in range(1, 8)])
         self.assertEqual(skipped[8], whole[7])
         self.assertIsNone(rows(folder)[7]["loss"])
@@ -43,7 +29,7 @@ class Recovery(RunTest):
         folder, done = self.train("back", "check.non_finite=roll_back", fault="nan@rank1:step7")
         self.ok(done)
         self.assertIn("rolled back to step 5", done.err)
-        self.assert_as_if_nothing_had_been(folder)
+        self.assert_same_run(folder)
 
     def test_nothing_to_roll_back_to(self):
         _, done = self.train("nothing", "check.non_finite=roll_back", fault="nan@rank1:step2")
@@ -60,13 +46,13 @@ class Recovery(RunTest):
         self.ok(done)
         self.assertIn("step 9: other weights than most ranks have: rank 2 on ", done.err)
         self.assertIn("rolled back to step 5", done.err)
-        self.assert_as_if_nothing_had_been(folder)
+        self.assert_same_run(folder)
 
     def test_two_ranks_that_differ(self):
         folder, done = self.train("two", "check.weights_every=1", fault="flip@rank0:step11")
         self.ok(done)
         self.assertIn("no majority to tell who is right: rank 0 on ", done.err)
-        self.assert_as_if_nothing_had_been(folder)
+        self.assert_same_run(folder)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
 #include <array>
 
 #include "comm/gather_rows.h"
+#include "comm/sum_over_ranks.h"
 
 namespace lockstep::jobs {
 namespace {
@@ -76,29 +77,23 @@ Measures knn_accuracy(const Backbone& backbone, const EvaluationSets& sets,
                       std::vector<Tensors>* outputs) {
   const at::NoGradGuard no_grad;
   const Bank bank = make_bank(backbone, sets, batches, communicator);
-  Hits mine{};
+  Hits hits{};
   const std::unique_ptr<BatchSource> source = sets.open(Split::validation, batches);
   int64_t rows = 0;
   while (const Tensors* batch = source->next(&rows)) {
     const at::Tensor features = backbone.features(batch->at("images").narrow(0, 0, rows));
-    count_hits(bank, features, batch->at("labels").narrow(0, 0, rows), sets.classes(), mine);
+    count_hits(bank, features, batch->at("labels").narrow(0, 0, rows), sets.classes(), hits);
     if (outputs == nullptr) continue;
     Tensors& output = outputs->emplace_back();
     output.add("features", features.cpu());
     output.add("samples", batch->at("samples").narrow(0, 0, rows).cpu().clone());
   }
-  std::vector<Hits> all(static_cast<size_t>(communicator.size()));
-  communicator.gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all)));
+  for (std::array<double, 2>& counts : hits) comm::sum_over_ranks(counts, communicator);
   const auto samples = static_cast<double>(sets.size(Split::validation));
   Measures measures;
   for (size_t i = 0; i < kNeighbours.size(); ++i) {
-    double top1 = 0.0, top5 = 0.0;
-    for (const Hits& hits : all) {
-      top1 += hits[i][0];
-      top5 += hits[i][1];
-    }
-    measures.emplace_back(fmt::format("knn_{}_top1", kNeighbours[i]), 100.0 * top1 / samples);
-    measures.emplace_back(fmt::format("knn_{}_top5", kNeighbours[i]), 100.0 * top5 / samples);
+    measures.emplace_back(fmt::format("knn_{}_top1", kNeighbours[i]), 100.0 * hits[i][0] / samples);
+    measures.emplace_back(fmt::format("knn_{}_top5", kNeighbours[i]), 100.0 * hits[i][1] / samples);
   }
   measures.emplace_back("samples", samples);
   return measures;

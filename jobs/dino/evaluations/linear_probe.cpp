@@ -15,6 +15,7 @@
 #include <numbers>
 #include <optional>
 
+#include "comm/sum_over_ranks.h"
 #include "jobs/evaluation_batches.h"
 #include "jobs/initial_weights.h"
 #include "jobs/pixels/crops.h"
@@ -123,22 +124,16 @@ Labelled see(const Features& features, const EvaluationSets& sets, const BatchMa
 std::array<double, 2> accuracy(const Classifier& classifier, const Labelled& seen, const EvaluationSets& sets,
                                comm::Communicator& communicator) {
   const int64_t five = std::min<int64_t>(5, sets.classes());
-  std::array<double, 2> mine{};
+  std::array<double, 2> hits{};
   for (size_t i = 0; i < seen.features.size(); ++i) {
     const at::Tensor best = std::get<1>(classifier.logits(seen.features[i]).topk(five, 1));
     const at::Tensor right = best.eq(seen.labels[i].unsqueeze(1));
-    mine[0] += right.select(1, 0).sum().item<double>();
-    mine[1] += right.sum().item<double>();
+    hits[0] += right.select(1, 0).sum().item<double>();
+    hits[1] += right.sum().item<double>();
   }
-  std::vector<std::array<double, 2>> all(static_cast<size_t>(communicator.size()));
-  communicator.gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
-  std::array<double, 2> total{};
-  const double percent = 100.0 / static_cast<double>(sets.size(Split::validation));
-  for (const std::array<double, 2>& part : all) {
-    total[0] += percent * part[0];
-    total[1] += percent * part[1];
-  }
-  return total;
+  comm::sum_over_ranks(hits, communicator);
+  const auto samples = static_cast<double>(sets.size(Split::validation));
+  return {100.0 * hits[0] / samples, 100.0 * hits[1] / samples};
 }
 
 }  // namespace
