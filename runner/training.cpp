@@ -173,7 +173,7 @@ void Training::report(const StepResult& sums, jobs::Measures evaluation) {
                                 .step_seconds = step_seconds_,
                                 .data_wait_seconds = data_wait_seconds_,
                                 .weights_hash = {},
-                                .job = logged ? model_.job->report() : jobs::Measures(),
+                                .job = logged && sums.finite ? model_.job->report() : jobs::Measures(),
                                 .evaluation = std::move(evaluation)};
   if (exposer_) exposer_->update(report);
   progress_line_->show(report);

@@ -83,6 +83,19 @@ class Bits(SameRunTest):
                 self.assert_same_run(folder)
 
 
+class Skipping(RunTest):
+    recipe_text = RECIPE
+
+    def test_a_first_step_that_is_left_out_has_nothing_to_report(self):
+        folder = self.folder / "skipped"
+        self.ok(run("train", self.recipe, "--run", folder, "--set", "check.non_finite=skip", "--set", "schedule.epochs=1",
+                    ranks=2, LOCKSTEP_FAULT="nan@rank1:step0"))
+        first, second = rows(folder)[:2]
+        self.assertIsNone(first["loss"])
+        self.assertNotIn("teacher_entropy", first)
+        self.assertGreater(second["teacher_entropy"], 0.0)
+
+
 class Refusals(RunTest):
     recipe_text = RECIPE
 
