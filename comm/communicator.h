@@ -5,9 +5,9 @@
 
 namespace lockstep::comm {
 
-/// Who talks to whom. All ranks make the same calls in the same order; a call on one rank alone is an
-/// error of the program. Not thread-safe: one thread of a rank at a time. Implementations: ranks as
-/// threads (tests), MPI (processors), NCCL (GPUs; the memory is then the device's). World size 1
+/// Who talks to whom. All ranks make the same calls in the same order; a call on one rank alone is
+/// an error of the program. Not thread-safe: one thread of a rank at a time. Implementations: ranks
+/// as threads (tests), MPI (processors), NCCL (GPUs; the memory is then the device's). World size 1
 /// never communicates. Every failure is a CollectiveError.
 ///
 /// Sums on processors are added in one fixed binary tree over the ranks (tree_sum.h), element by
@@ -19,10 +19,11 @@ class Communicator {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  /// Begins to replace `values` by their sum over the ranks and returns. Several sums may be under way;
-  /// they run in the order of the calls. The memory must stay and not be touched until wait().
+  /// Begins to replace `values` by their sum over the ranks and returns. Several sums may be under
+  /// way; they run in the order of the calls. The memory must stay and not be touched until wait().
   virtual void start_sum(std::span<float> values) = 0;
-  /// All sums begun are done; on a GPU: everything queued on the current stream after this sees them.
+  /// All sums begun are done; on a GPU: everything queued on the current stream after this sees
+  /// them.
   virtual void wait() = 0;
   /// start_sum() and wait().
   void sum(std::span<float> values) {

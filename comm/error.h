@@ -10,14 +10,14 @@ namespace lockstep {
 enum class ExitCode : int {
   done = 0,
   internal = 1,
-  usage = 2,            // the command line or the recipe
-  data = 65,            // the data set
-  no_checkpoint = 66,   // nothing to resume from that verifies
+  usage = 2,           // the command line or the recipe
+  data = 65,           // the data set
+  no_checkpoint = 66,  // nothing to resume from that verifies
   hang = 70,
-  collective = 71,      // MPI or NCCL failed
+  collective = 71,  // MPI or NCCL failed
   rank_lost = 72,
   cannot_write = 73,
-  stopped = 75,         // stopped on request, saved: start again
+  stopped = 75,  // stopped on request, saved: start again
   non_finite = 76,
   preflight = 77,
 };

@@ -14,7 +14,8 @@ at::Tensor gather_rows(const at::Tensor& mine, Communicator& communicator) {
   const auto ranks = static_cast<size_t>(communicator.size());
   const int64_t rows = mine.size(0);
   std::vector<int64_t> counts(ranks);
-  communicator.gather(std::as_bytes(std::span(&rows, 1)), std::as_writable_bytes(std::span(counts)));
+  communicator.gather(std::as_bytes(std::span(&rows, 1)),
+                      std::as_writable_bytes(std::span(counts)));
   const int64_t most = *std::ranges::max_element(counts);
   std::vector<int64_t> shape = mine.sizes().vec();
   shape[0] = most;

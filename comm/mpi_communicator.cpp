@@ -32,16 +32,16 @@ void check(int result, const char* call) {
 void wait_all(std::vector<MPI_Request>& requests) {
   const auto start = std::chrono::steady_clock::now();
   for (int done = 0;;) {
-    check(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done,
-                      MPI_STATUSES_IGNORE),
-          "MPI_Testall");
+    check(
+        MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE),
+        "MPI_Testall");
     if (done) break;
     const auto waited = std::chrono::steady_clock::now() - start;
     if (waited < std::chrono::microseconds(50)) {
       std::this_thread::yield();
     } else {
-      const auto nap = std::clamp<std::chrono::nanoseconds>(waited / 8, std::chrono::microseconds(20),
-                                                            std::chrono::milliseconds(1));
+      const auto nap = std::clamp<std::chrono::nanoseconds>(
+          waited / 8, std::chrono::microseconds(20), std::chrono::milliseconds(1));
       std::this_thread::sleep_for(nap);
     }
   }
@@ -84,7 +84,9 @@ class SliceSum {
   static constexpr int kResults = 2;
 
   int64_t begin(int64_t count, int rank) const { return count * rank / size_; }
-  int64_t length(int64_t count, int rank) const { return begin(count, rank + 1) - begin(count, rank); }
+  int64_t length(int64_t count, int rank) const {
+    return begin(count, rank + 1) - begin(count, rank);
+  }
 
   void receive(float* data, int64_t size, int peer, int tag) {
     if (size == 0) return;
@@ -212,6 +214,8 @@ class MpiCommunicator final : public Communicator {
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_mpi_communicator() { return std::make_unique<MpiCommunicator>(); }
+std::unique_ptr<Communicator> make_mpi_communicator() {
+  return std::make_unique<MpiCommunicator>();
+}
 
 }  // namespace lockstep::comm

@@ -11,14 +11,14 @@
 
 namespace lockstep::comm {
 
-/// All that is added up over the shards in one step, in one flat float32 buffer: the gradients first,
-/// cut into the segments of the parameters, then the tail (statistics, losses, votes). A rank's shards
-/// come one after the other; their sums follow the fixed binary tree, so that a rank with several
-/// shards gives the bits of several ranks with one.
+/// All that is added up over the shards in one step, in one flat float32 buffer: the gradients
+/// first, cut into the segments of the parameters, then the tail (statistics, losses, votes). A
+/// rank's shards come one after the other; their sums follow the fixed binary tree, so that a rank
+/// with several shards gives the bits of several ranks with one.
 ///
-/// A step: for each shard begin_shard(), write into the buffer it returns, end_shard(); then finish().
-/// During the last shard segment_ready() lets a bucket of gradients leave as soon as it is full;
-/// buckets leave in one planned order on all ranks. Used by one thread.
+/// A step: for each shard begin_shard(), write into the buffer it returns, end_shard(); then
+/// finish(). During the last shard segment_ready() lets a bucket of gradients leave as soon as it
+/// is full; buckets leave in one planned order on all ranks. Used by one thread.
 class SumArena {
  public:
   struct Layout {
@@ -55,8 +55,8 @@ class SumArena {
   std::vector<at::Tensor> buffers_;
 
   // Of the step under way.
-  int shard_ = -1;   // begun last; -1 before the first
-  int depth_ = 0;  // buffers in use: the stack of partial sums
+  int shard_ = -1;                // begun last; -1 before the first
+  int depth_ = 0;                 // buffers in use: the stack of partial sums
   std::vector<int64_t> missing_;  // per bucket: segments without their gradient yet
   size_t next_bucket_ = 0;
 };

@@ -6,10 +6,10 @@
 
 namespace lockstep::comm {
 
-/// The one fixed tree in which n numbers are added: an even count is the sum of its two halves, an odd
-/// one the sum of all but the last plus the last. Splitting n leaves evenly over a power of two of
-/// ranks cuts this very tree, so each rank adds its leaves, the ranks' sums are added in the tree over
-/// the ranks, and the bits are those of one rank that adds all leaves.
+/// The one fixed tree in which n numbers are added: an even count is the sum of its two halves, an
+/// odd one the sum of all but the last plus the last. Splitting n leaves evenly over a power of two
+/// of ranks cuts this very tree, so each rank adds its leaves, the ranks' sums are added in the
+/// tree over the ranks, and the bits are those of one rank that adds all leaves.
 ///
 /// As a stack machine: push a leaf, then as often as said replace the top two by their sum.
 struct MergePlan {

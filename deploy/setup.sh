@@ -16,6 +16,7 @@ packages=(
 )
 wheels=(
   torch==2.11.0 torchvision==0.26.0 timm==1.0.31                          # LibTorch; the peers of the tests
+  clang-format==14.0.6
   'nvidia-cuda-nvcc==13.0.*' 'nvidia-nvvm==13.0.*' 'nvidia-cuda-crt==13.0.*' 'nvidia-cuda-cccl==13.0.*'
 )
 

@@ -42,7 +42,8 @@ std::span<T> array_of(const ShardArrays& arrays, size_t field) {
 }
 
 /// How a job makes the batch of one shard out of files. Knows no torch. Const and called from many
-/// threads at once: make_sample() for every index of a shard in any order, then finish_shard() once.
+/// threads at once: make_sample() for every index of a shard in any order, then finish_shard()
+/// once.
 class BatchMaker {
  public:
   virtual ~BatchMaker() = default;
@@ -55,7 +56,8 @@ class BatchMaker {
                            int64_t index, const ShardArrays& arrays) const = 0;
 
   /// What needs the whole batch: mixing, normalisation. `count` rows are in use.
-  virtual void finish_shard(const ShardKey& key, int64_t count, const ShardArrays& arrays) const = 0;
+  virtual void finish_shard(const ShardKey& key, int64_t count,
+                            const ShardArrays& arrays) const = 0;
 };
 
 }  // namespace lockstep::jobs

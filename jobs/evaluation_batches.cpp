@@ -24,8 +24,8 @@ class EvaluationBatches final : public BatchMaker {
             {"samples", Kind::int64, {batch_size}}};
   }
 
-  void make_sample(std::span<const std::byte> file, int64_t label, const SampleKey& key, int64_t index,
-                   const ShardArrays& arrays) const override {
+  void make_sample(std::span<const std::byte> file, int64_t label, const SampleKey& key,
+                   int64_t index, const ShardArrays& arrays) const override {
     const pixels::Image image = cut_(pixels::decode(file), key);
     normalise_(image.rgb, array_of<float>(arrays, kImages).data() +
                               index * static_cast<int64_t>(image.rgb.size()));

@@ -74,10 +74,12 @@ class EvaluationSets {
   virtual ~EvaluationSets() = default;
   /// This rank's part of all pictures of one set, each once. `maker` must outlive the source.
   virtual std::unique_ptr<BatchSource> open(Split split, const BatchMaker& maker) const = 0;
-  /// This rank's rows of each batch of `batch_size` (over all ranks) in shuffled epochs of the training
-  /// set, what is over at an epoch's end left out. The batches do not depend on the number of ranks.
-  /// Throws UsageError where the ranks cannot share a batch evenly, or the set is smaller than one.
-  virtual std::unique_ptr<BatchSource> open_epochs(const BatchMaker& maker, const Epochs& epochs) const = 0;
+  /// This rank's rows of each batch of `batch_size` (over all ranks) in shuffled epochs of the
+  /// training set, what is over at an epoch's end left out. The batches do not depend on the number
+  /// of ranks. Throws UsageError where the ranks cannot share a batch evenly, or the set is smaller
+  /// than one.
+  virtual std::unique_ptr<BatchSource> open_epochs(const BatchMaker& maker,
+                                                   const Epochs& epochs) const = 0;
   virtual int64_t size(Split split) const = 0;  // pictures, over all ranks
   virtual int64_t classes() const = 0;
 };
@@ -118,8 +120,8 @@ class Job {
 
   virtual const BatchMaker& training_batches() const = 0;
 
-  /// True for a job whose norms take the statistics of the whole batch: a rank's shards then come as
-  /// one, the key being that of the first, and each step communicates more than once.
+  /// True for a job whose norms take the statistics of the whole batch: a rank's shards then come
+  /// as one, the key being that of the first, and each step communicates more than once.
   virtual bool joins_shards() const { return false; }
   /// Whom such norms add up with; called once, before the first step.
   virtual void synchronise_over(comm::Communicator&) {}

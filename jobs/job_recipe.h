@@ -15,8 +15,9 @@ namespace lockstep::jobs {
 
 /// What other programs have to know of a model to load and use its weights.
 struct Architecture {
-  std::string name;    // timm's
-  std::string prefix;  // the model's tensors are those whose names begin so; other projects leave it out
+  std::string name;  // timm's
+  std::string
+      prefix;  // the model's tensors are those whose names begin so; other projects leave it out
   int64_t classes = 0;
   int64_t evaluation_size = 0;  // pixels a side
   double evaluation_crop = 1.0;
@@ -26,7 +27,10 @@ struct Architecture {
 
 /// A way to judge what was learnt.
 struct EvaluationTask {
-  enum class Pictures { labelled_sets, given };  // data.train and data.val, or a folder of the caller's
+  enum class Pictures {
+    labelled_sets,
+    given
+  };  // data.train and data.val, or a folder of the caller's
 
   std::string name;
   Pictures pictures = Pictures::labelled_sets;

@@ -10,7 +10,8 @@ namespace lockstep::jobs {
 
 std::unique_ptr<Job> make_job(const JobRecipe& recipe, const Timeline& timeline,
                               const Placement& placement) {
-  if (const auto* rsb = dynamic_cast<const RsbRecipe*>(&recipe)) return make_rsb_job(*rsb, placement);
+  if (const auto* rsb = dynamic_cast<const RsbRecipe*>(&recipe))
+    return make_rsb_job(*rsb, placement);
   if (const auto* dino = dynamic_cast<const DinoRecipe*>(&recipe)) {
     return make_dino_job(*dino, timeline, placement);
   }

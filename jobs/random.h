@@ -4,15 +4,15 @@
 
 namespace lockstep::jobs {
 
-/// What a stream of random numbers is for. Streams of different purposes never meet. The numbers are
-/// part of a run's identity: add at the end, never renumber.
+/// What a stream of random numbers is for. Streams of different purposes never meet. The numbers
+/// are part of a run's identity: add at the end, never renumber.
 enum class Purpose : uint32_t {
   initial_weights = 1,
   order = 2,         // the permutation of an epoch
   augmentation = 3,  // of one sample
   mixing = 4,        // mixup and CutMix of one shard's batch
   drop_path = 5,
-  pictures = 6,      // `data make`
+  pictures = 6,  // `data make`
   evaluation = 7,
 };
 
@@ -23,13 +23,13 @@ class Random {
  public:
   Random(uint64_t seed, Purpose purpose, uint64_t a, uint64_t b);
 
-  uint32_t bits();                                    // 32 uniform bits
-  double uniform();                                   // [0, 1), 53 bits
-  double uniform(double low, double high);            // [low, high)
-  int64_t integer(int64_t low, int64_t high);         // [low, high), unbiased
-  bool chance(double probability);                    // uniform() < probability
-  double normal(double mean, double deviation);       // Box-Muller
-  double beta(double alpha, double beta);             // Marsaglia and Tsang's gamma, twice
+  uint32_t bits();                               // 32 uniform bits
+  double uniform();                              // [0, 1), 53 bits
+  double uniform(double low, double high);       // [low, high)
+  int64_t integer(int64_t low, int64_t high);    // [low, high), unbiased
+  bool chance(double probability);               // uniform() < probability
+  double normal(double mean, double deviation);  // Box-Muller
+  double beta(double alpha, double beta);        // Marsaglia and Tsang's gamma, twice
 
  private:
   double gamma(double shape);

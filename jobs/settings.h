@@ -15,10 +15,10 @@ struct Range {
   double maximum = std::numeric_limits<double>::infinity();
 };
 
-/// A recipe as the runner and the jobs read it: every key is asked for once, by its dotted name, with
-/// its default and what it may be. A key of the file that nobody asked for is refused afterwards, and
-/// what was asked for, given or default, is the resolved recipe. Errors name file, line and column.
-/// Not thread-safe; read everything at the start.
+/// A recipe as the runner and the jobs read it: every key is asked for once, by its dotted name,
+/// with its default and what it may be. A key of the file that nobody asked for is refused
+/// afterwards, and what was asked for, given or default, is the resolved recipe. Errors name file,
+/// line and column. Not thread-safe; read everything at the start.
 class Settings {
  public:
   virtual ~Settings() = default;

@@ -27,7 +27,8 @@ struct Exposer::Metrics {
   prometheus::Gauge& steps = gauge("lockstep_steps", "Updates that the whole run has.");
   prometheus::Gauge& epoch = gauge("lockstep_epoch", "Passes over the training set, begun with 0.");
   prometheus::Gauge& loss = gauge("lockstep_loss", "Mean training loss of the last logged step.");
-  prometheus::Gauge& learning_rate = gauge("lockstep_learning_rate", "Learning rate of the last step.");
+  prometheus::Gauge& learning_rate =
+      gauge("lockstep_learning_rate", "Learning rate of the last step.");
   prometheus::Gauge& gradient_norm =
       gauge("lockstep_gradient_norm", "L2 norm of the mean gradient before clipping.");
   prometheus::Gauge& data_wait =
@@ -42,8 +43,8 @@ struct Exposer::Metrics {
           .Name("lockstep_step_seconds")
           .Help("Wall time of a step.")
           .Register(*registry)
-          .Add({}, prometheus::Histogram::BucketBoundaries{0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0,
-                                                           5.0, 10.0, 30.0, 60.0});
+          .Add({}, prometheus::Histogram::BucketBoundaries{0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0,
+                                                           2.0, 5.0, 10.0, 30.0, 60.0});
   prometheus::Family<prometheus::Gauge>& job =
       prometheus::BuildGauge()
           .Name("lockstep_job_measure")
@@ -56,8 +57,8 @@ struct Exposer::Metrics {
           .Register(*registry);
 };
 
-Exposer::Exposer(const std::string& address, int port, const std::string& run, const std::string& job,
-                 int64_t samples)
+Exposer::Exposer(const std::string& address, int port, const std::string& run,
+                 const std::string& job, int64_t samples)
     : metrics_(std::make_unique<Metrics>()) {
   prometheus::BuildGauge()
       .Name("lockstep_info")
@@ -67,8 +68,8 @@ Exposer::Exposer(const std::string& address, int port, const std::string& run, c
       .Set(1.0);
   metrics_->samples_before = static_cast<double>(samples);
   try {
-    metrics_->server =
-        std::make_unique<prometheus::Exposer>(address + ":" + std::to_string(port), /*num_threads=*/2);
+    metrics_->server = std::make_unique<prometheus::Exposer>(address + ":" + std::to_string(port),
+                                                             /*num_threads=*/2);
     metrics_->server->RegisterCollectable(metrics_->registry);
     metrics_->port = metrics_->server->GetListeningPorts().at(0);
   } catch (const std::exception& error) {
@@ -95,7 +96,8 @@ void Exposer::update(const StepReport& report) {
   m.samples_before = samples;
   m.step_seconds.Observe(report.step_seconds);
   for (const auto& [name, value] : report.job) m.job.Add({{"measure", name}}).Set(value);
-  for (const auto& [name, value] : report.evaluation) m.evaluation.Add({{"measure", name}}).Set(value);
+  for (const auto& [name, value] : report.evaluation)
+    m.evaluation.Add({{"measure", name}}).Set(value);
 }
 
 }  // namespace lockstep::monitoring

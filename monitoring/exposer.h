@@ -12,8 +12,8 @@ namespace lockstep::monitoring {
 /// stops a run: what could not be opened says why in failure() and takes updates in silence.
 class Exposer {
  public:
-  /// `port` 0: any free one. `run` and `job` become labels of lockstep_info. `samples` were trained on
-  /// before this launch.
+  /// `port` 0: any free one. `run` and `job` become labels of lockstep_info. `samples` were trained
+  /// on before this launch.
   Exposer(const std::string& address, int port, const std::string& run, const std::string& job,
           int64_t samples);
   ~Exposer();

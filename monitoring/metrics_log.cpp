@@ -26,7 +26,9 @@ uintmax_t length_until(const std::filesystem::path& file, int64_t step) {
 }
 
 // JSON knows no NaN.
-std::string number(double value) { return std::isfinite(value) ? fmt::format("{:.9g}", value) : "null"; }
+std::string number(double value) {
+  return std::isfinite(value) ? fmt::format("{:.9g}", value) : "null";
+}
 
 }  // namespace
 
@@ -37,7 +39,8 @@ MetricsLog::MetricsLog(const std::filesystem::path& file, int64_t step) : file_(
   }
   stream_.open(file, std::ios::app | std::ios::binary);
   if (code || !stream_) {
-    throw WriteError("E501", fmt::format("cannot write '{}': {}", file.string(), std::strerror(errno)),
+    throw WriteError("E501",
+                     fmt::format("cannot write '{}': {}", file.string(), std::strerror(errno)),
                      "check the folder's owner, permissions and free space");
   }
 }
@@ -45,7 +48,8 @@ MetricsLog::MetricsLog(const std::filesystem::path& file, int64_t step) : file_(
 void MetricsLog::write(const StepReport& report) {
   stream_ << json_line(report) << '\n' << std::flush;
   if (!stream_) {
-    throw WriteError("E501", fmt::format("cannot write '{}': {}", file_.string(), std::strerror(errno)),
+    throw WriteError("E501",
+                     fmt::format("cannot write '{}': {}", file_.string(), std::strerror(errno)),
                      "free some space, then resume");
   }
 }
@@ -54,11 +58,12 @@ std::string json_line(const StepReport& r) {
   std::string line = fmt::format(
       R"({{"step":{},"epoch":{},"loss":{},"learning_rate":{:.9g},"gradient_norm":{},)"
       R"("samples":{},"seconds":{:.9g},"step_seconds":{:.9g},"data_wait_seconds":{:.9g})",
-      r.step, r.epoch, number(r.loss), r.learning_rate, number(r.gradient_norm), r.samples, r.seconds,
-      r.step_seconds, r.data_wait_seconds);
+      r.step, r.epoch, number(r.loss), r.learning_rate, number(r.gradient_norm), r.samples,
+      r.seconds, r.step_seconds, r.data_wait_seconds);
   if (!r.weights_hash.empty()) line += fmt::format(R"(,"weights_hash":"{}")", r.weights_hash);
   for (const auto* measures : {&r.job, &r.evaluation}) {
-    for (const auto& [name, value] : *measures) line += fmt::format(R"(,"{}":{})", name, number(value));
+    for (const auto& [name, value] : *measures)
+      line += fmt::format(R"(,"{}":{})", name, number(value));
   }
   return line + "}";
 }

@@ -20,18 +20,26 @@ namespace fs = std::filesystem;
 
 constexpr double kWidth = 860, kHeight = 420;
 constexpr double kLeft = 80, kRight = 20, kTop = 44, kBottom = 52;
-constexpr const char* kColours[] = {"#0b6e99", "#d9622b", "#3c8d40", "#8a4fa3", "#b8860b", "#555555"};
-constexpr size_t kNoisyPoints = 100;   // from here on a curve is drawn smoothed too
+constexpr const char* kColours[] = {"#0b6e99", "#d9622b", "#3c8d40",
+                                    "#8a4fa3", "#b8860b", "#555555"};
+constexpr size_t kNoisyPoints = 100;  // from here on a curve is drawn smoothed too
 constexpr size_t kMostPoints = 1500;  // of a curve: no picture shows more
 
 std::string escaped(const std::string& text) {
   std::string result;
   for (const char c : text) {
     switch (c) {
-      case '&': result += "&amp;"; break;
-      case '<': result += "&lt;"; break;
-      case '>': result += "&gt;"; break;
-      default: result += c;
+      case '&':
+        result += "&amp;";
+        break;
+      case '<':
+        result += "&lt;";
+        break;
+      case '>':
+        result += "&gt;";
+        break;
+      default:
+        result += c;
     }
   }
   return result;
@@ -75,7 +83,8 @@ struct Axis {
     const double power = std::pow(10.0, std::floor(std::log10(rough)));
     const double unit = rough / power;
     const double step = power * (unit < 1.5 ? 1 : unit < 3.5 ? 2 : unit < 7.5 ? 5 : 10);
-    for (double i = std::ceil(low / step); i * step <= high + step * 1e-9; ++i) values.push_back(i * step);
+    for (double i = std::ceil(low / step); i * step <= high + step * 1e-9; ++i)
+      values.push_back(i * step);
     return values;
   }
 };
@@ -110,15 +119,17 @@ std::string grid(const Axis& x, const Axis& y) {
   std::string text;
   for (const double tick : x.ticks()) {
     const double at = x.pixel(tick);
-    text += fmt::format("<line class='g' x1='{0:.1f}' y1='{1}' x2='{0:.1f}' y2='{2}'/>\n"
-                        "<text x='{0:.1f}' y='{3}' text-anchor='middle'>{4:g}</text>\n",
-                        at, y.to, y.from, y.from + 18, tick);
+    text += fmt::format(
+        "<line class='g' x1='{0:.1f}' y1='{1}' x2='{0:.1f}' y2='{2}'/>\n"
+        "<text x='{0:.1f}' y='{3}' text-anchor='middle'>{4:g}</text>\n",
+        at, y.to, y.from, y.from + 18, tick);
   }
   for (const double tick : y.ticks()) {
     const double at = y.pixel(tick);
-    text += fmt::format("<line class='g' x1='{1}' y1='{0:.1f}' x2='{2}' y2='{0:.1f}'/>\n"
-                        "<text x='{3}' y='{4:.1f}' text-anchor='end'>{5:.3g}</text>\n",
-                        at, x.from, x.to, x.from - 8, at + 4, tick);
+    text += fmt::format(
+        "<line class='g' x1='{1}' y1='{0:.1f}' x2='{2}' y2='{0:.1f}'/>\n"
+        "<text x='{3}' y='{4:.1f}' text-anchor='end'>{5:.3g}</text>\n",
+        at, x.from, x.to, x.from - 8, at + 4, tick);
   }
   return text;
 }
@@ -129,8 +140,8 @@ std::string curves(const Plot& plot, const Axis& x, const Axis& y) {
     const char* colour = kColours[i % std::size(kColours)];
     const std::string path = path_of(plot.series[i], x, y);
     const bool noisy = plot.series[i].x.size() >= kNoisyPoints;
-    text += fmt::format("<path d='{}' fill='none' stroke='{}' stroke-width='{}' opacity='{}'/>\n", path,
-                        colour, noisy ? 1.0 : 1.8, noisy ? 0.3 : 1.0);
+    text += fmt::format("<path d='{}' fill='none' stroke='{}' stroke-width='{}' opacity='{}'/>\n",
+                        path, colour, noisy ? 1.0 : 1.8, noisy ? 0.3 : 1.0);
     if (noisy) {
       text += fmt::format("<path d='{}' fill='none' stroke='{}' stroke-width='2'/>\n",
                           path_of(smoothed(plot.series[i]), x, y), colour);
@@ -141,9 +152,10 @@ std::string curves(const Plot& plot, const Axis& x, const Axis& y) {
     }
     if (plot.series.size() > 1) {
       const double line = kTop + 16 + 18 * static_cast<double>(i);
-      text += fmt::format("<rect x='{}' y='{}' width='14' height='4' fill='{}'/>\n"
-                          "<text x='{}' y='{}'>{}</text>\n",
-                          kLeft + 14, line - 6, colour, kLeft + 34, line, escaped(plot.series[i].name));
+      text += fmt::format(
+          "<rect x='{}' y='{}' width='14' height='4' fill='{}'/>\n"
+          "<text x='{}' y='{}'>{}</text>\n",
+          kLeft + 14, line - 6, colour, kLeft + 34, line, escaped(plot.series[i].name));
     }
   }
   return text;
@@ -178,7 +190,8 @@ Columns read_columns(const fs::path& run) {
     seconds = new_seconds;
   }
   if (columns.empty()) {
-    throw UsageError("E112", fmt::format("'{}' has no metrics.jsonl with a logged step", run.string()),
+    throw UsageError("E112",
+                     fmt::format("'{}' has no metrics.jsonl with a logged step", run.string()),
                      "name the folder of a run");
   }
   return columns;
@@ -210,7 +223,8 @@ std::string svg(const Plot& plot) {
 }
 
 std::vector<fs::path> plot_runs(const std::vector<fs::path>& runs, const fs::path& folder) {
-  const std::set<std::string> left_out{"epoch", "samples", "seconds", "val_samples", "average_val_samples"};
+  const std::set<std::string> left_out{"epoch", "samples", "seconds", "val_samples",
+                                       "average_val_samples"};
   const std::set<std::string> logarithmic{"gradient_norm"};
   std::map<std::string, Plot> plots;
   for (const fs::path& run : runs) {
@@ -233,7 +247,8 @@ std::vector<fs::path> plot_runs(const std::vector<fs::path>& runs, const fs::pat
     files.push_back(folder / (name + ".svg"));
     std::ofstream stream(files.back());
     stream << svg(plot);
-    if (!stream.flush()) throw WriteError("E501", fmt::format("cannot write '{}'", files.back().string()));
+    if (!stream.flush())
+      throw WriteError("E501", fmt::format("cannot write '{}'", files.back().string()));
   }
   return files;
 }

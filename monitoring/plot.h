@@ -24,8 +24,8 @@ struct Plot {
 std::string svg(const Plot& plot);
 
 /// The plots of one or several runs from their metrics.jsonl: loss, learning rate, gradient norm,
-/// images a second, and each measure of the evaluations. Written into `folder` as <name>.svg; returns
-/// the files. Throws UsageError (E112) where a run has no metrics, WriteError.
+/// images a second, and each measure of the evaluations. Written into `folder` as <name>.svg;
+/// returns the files. Throws UsageError (E112) where a run has no metrics, WriteError.
 std::vector<std::filesystem::path> plot_runs(const std::vector<std::filesystem::path>& runs,
                                              const std::filesystem::path& folder);
 

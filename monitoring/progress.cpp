@@ -37,7 +37,8 @@ void ProgressLine::show(const StepReport& r) {
   }
   const bool last = r.step == r.steps;
   const double pause = terminal_ ? 0.1 : 10.0;
-  if (shown_ != Clock::time_point{} && seconds_since(shown_) < pause && !last && r.evaluation.empty()) {
+  if (shown_ != Clock::time_point{} && seconds_since(shown_) < pause && !last &&
+      r.evaluation.empty()) {
     return;
   }
   shown_ = Clock::now();

@@ -7,8 +7,8 @@
 
 namespace lockstep::monitoring {
 
-/// How a run gets on, for a person: one line that is written over on a terminal, plain lines from time
-/// to time in a file. To stderr. Used by one thread.
+/// How a run gets on, for a person: one line that is written over on a terminal, plain lines from
+/// time to time in a file. To stderr. Used by one thread.
 class ProgressLine {
  public:
   ProgressLine();

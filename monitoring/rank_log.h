@@ -10,8 +10,8 @@ class logger;
 
 namespace lockstep::monitoring {
 
-/// log/rank-NNNNN.log: what this rank did and when, a line each, flushed; goes on after what is there.
-/// Used by one thread.
+/// log/rank-NNNNN.log: what this rank did and when, a line each, flushed; goes on after what is
+/// there. Used by one thread.
 class RankLog {
  public:
   /// Throws WriteError (E501).

@@ -39,7 +39,8 @@ SegmentTable::SegmentTable(std::vector<jobs::TensorSpec> specs) : specs_(std::mo
 jobs::Tensors SegmentTable::views(const at::Tensor& flat) const {
   jobs::Tensors views;
   for (size_t i = 0; i < specs_.size(); ++i) {
-    // A version of its own for each, or a write to one would count as a write to all that autograd saved.
+    // A version of its own for each, or a write to one would count as a write to all that autograd
+    // saved.
     views.add(specs_[i].name, flat.as_strided(specs_[i].shape, strides_of(specs_[i]),
                                               flat.storage_offset() + offsets_[i])
                                   .variable_data());

@@ -36,8 +36,8 @@ class SegmentTable {
 };
 
 /// All that lives from one step to the next, flat and on one device. Between two updates none of it
-/// changes. `parameters` are leaves of the differentiation. The tensors that a recipe has no use for
-/// are undefined.
+/// changes. `parameters` are leaves of the differentiation. The tensors that a recipe has no use
+/// for are undefined.
 struct Arenas {
   Arenas(const jobs::Job& job, const UpdateOptions& options, bool keeps_average, at::Device device);
 

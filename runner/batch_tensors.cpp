@@ -19,8 +19,8 @@ at::ScalarType type_of(jobs::Field::Kind kind) {
 
 }  // namespace
 
-jobs::Tensors batch_tensors(const std::vector<jobs::Field>& fields,
-                            const jobs::ShardArrays& arrays, at::Device device) {
+jobs::Tensors batch_tensors(const std::vector<jobs::Field>& fields, const jobs::ShardArrays& arrays,
+                            at::Device device) {
   jobs::Tensors tensors;
   for (size_t i = 0; i < fields.size(); ++i) {
     const jobs::Field& field = fields[i];

@@ -35,7 +35,8 @@ std::vector<Part> parts_of(const Arenas& arenas) {
   if (arenas.average.defined()) {
     jobs::Tensors buffers;
     for (const jobs::TensorSpec& spec : arenas.buffer_table.specs()) {
-      if (spec.twin != jobs::TensorSpec::Twin::none) buffers.add(spec.name, arenas.state.average_buffers.at(spec.name));
+      if (spec.twin != jobs::TensorSpec::Twin::none)
+        buffers.add(spec.name, arenas.state.average_buffers.at(spec.name));
     }
     parts.push_back({"average.safetensors", {{"", arenas.state.average}, {"", buffers}}});
   }
@@ -88,8 +89,9 @@ void read_arenas(const Arenas& arenas, const std::filesystem::path& folder,
         }
       }
     } catch (const DataError& error) {
-      throw CheckpointError("E303", fmt::format("the checkpoint '{}' belongs to another recipe: {}",
-                                                folder.string(), error.what()),
+      throw CheckpointError("E303",
+                            fmt::format("the checkpoint '{}' belongs to another recipe: {}",
+                                        folder.string(), error.what()),
                             "resume the run that wrote it");
     }
   }

@@ -9,7 +9,8 @@
 
 namespace lockstep::runner {
 
-/// Writes the arenas as parameters, buffers, optimizer and average .safetensors under the job's names.
+/// Writes the arenas as parameters, buffers, optimizer and average .safetensors under the job's
+/// names.
 void write_arenas(const Arenas& arenas, const std::filesystem::path& folder);
 
 /// Makes a checkpoint of the arenas and of how far they have come. Rank 0 alone.

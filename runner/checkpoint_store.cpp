@@ -53,7 +53,8 @@ nlohmann::ordered_json to_json(const Manifest& manifest) {
 }
 
 [[noreturn]] void damaged(const fs::path& file, const std::string& why) {
-  throw CheckpointError("E302", fmt::format("the checkpoint file '{}' is damaged: {}", file.string(), why));
+  throw CheckpointError("E302",
+                        fmt::format("the checkpoint file '{}' is damaged: {}", file.string(), why));
 }
 
 // Its name last, so that a half-removed one is none.
@@ -65,7 +66,9 @@ void remove_checkpoint(const fs::path& folder) {
 
 }  // namespace
 
-fs::path CheckpointStore::path(int64_t step) const { return folder_ / fmt::format("step-{:08d}", step); }
+fs::path CheckpointStore::path(int64_t step) const {
+  return folder_ / fmt::format("step-{:08d}", step);
+}
 
 std::vector<int64_t> CheckpointStore::steps() const {
   std::vector<int64_t> steps;
@@ -78,8 +81,8 @@ std::vector<int64_t> CheckpointStore::steps() const {
   return steps;
 }
 
-void CheckpointStore::save(const Progress& progress, const nlohmann::ordered_json& recipe, int64_t keep,
-                           const std::function<void(const fs::path&)>& write) const {
+void CheckpointStore::save(const Progress& progress, const nlohmann::ordered_json& recipe,
+                           int64_t keep, const std::function<void(const fs::path&)>& write) const {
   const fs::path aside = folder_ / kAside;
   std::error_code code;
   fs::remove_all(aside, code);
@@ -97,7 +100,8 @@ void CheckpointStore::save(const Progress& progress, const nlohmann::ordered_jso
   remove_checkpoint(name);  // the same step again, from before a resume
   fs::rename(aside, name, code);
   if (code) {
-    throw WriteError("E501", fmt::format("cannot name the checkpoint '{}': {}", name.string(), code.message()));
+    throw WriteError(
+        "E501", fmt::format("cannot name the checkpoint '{}': {}", name.string(), code.message()));
   }
   sync_folder(folder_);
   replace_file(folder_ / "LATEST", name.filename().string() + "\n");
@@ -107,7 +111,8 @@ void CheckpointStore::save(const Progress& progress, const nlohmann::ordered_jso
   for (int64_t i = 0; i < surplus; ++i) remove_checkpoint(path(all[static_cast<size_t>(i)]));
 }
 
-fs::path CheckpointStore::newest_sound(const std::function<void(const std::string&)>& report) const {
+fs::path CheckpointStore::newest_sound(
+    const std::function<void(const std::string&)>& report) const {
   const std::vector<int64_t> all = steps();
   if (all.empty()) {
     throw CheckpointError("E301", fmt::format("there is no checkpoint in '{}'", folder_.string()),
@@ -121,9 +126,10 @@ fs::path CheckpointStore::newest_sound(const std::function<void(const std::strin
       report(error.what());
     }
   }
-  throw CheckpointError("E302", fmt::format("none of the {} checkpoints in '{}' is sound", all.size(),
-                                            folder_.string()),
-                        "restore one from a backup, or start again with `lockstep train`");
+  throw CheckpointError(
+      "E302",
+      fmt::format("none of the {} checkpoints in '{}' is sound", all.size(), folder_.string()),
+      "restore one from a backup, or start again with `lockstep train`");
 }
 
 Manifest read_manifest(const fs::path& checkpoint) {

@@ -29,8 +29,8 @@ struct Manifest {
 };
 
 /// The folder checkpoints/ of a run. A checkpoint is written aside, synced, read back and compared
-/// with what was meant, and only then given its name; older ones go after that. Knows no torch. Used by
-/// one process.
+/// with what was meant, and only then given its name; older ones go after that. Knows no torch.
+/// Used by one process.
 class CheckpointStore {
  public:
   explicit CheckpointStore(std::filesystem::path folder) : folder_(std::move(folder)) {}

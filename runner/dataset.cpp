@@ -29,8 +29,9 @@ std::string_view number_at(const std::string& text, size_t begin, size_t& end) {
   return std::string_view(text).substr(begin, end - begin);
 }
 
-constexpr const char* kLayout = "a set is a folder with one folder of .jpg, .jpeg or .png files for "
-                                "each class; `lockstep data make FOLDER` draws one";
+constexpr const char* kLayout =
+    "a set is a folder with one folder of .jpg, .jpeg or .png files for "
+    "each class; `lockstep data make FOLDER` draws one";
 
 std::vector<std::string> class_folders(const fs::path& folder) {
   std::vector<std::string> classes;
@@ -46,7 +47,8 @@ std::vector<std::string> class_folders(const fs::path& folder) {
 std::vector<std::string> pictures_under(const fs::path& folder, const std::string& within) {
   std::vector<std::string> paths;
   const auto options = fs::directory_options::follow_directory_symlink;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder / within, options)) {
+  for (const fs::directory_entry& entry :
+       fs::recursive_directory_iterator(folder / within, options)) {
     if (!entry.is_directory() && pixels::has_picture_name(entry.path())) {
       paths.push_back(entry.path().lexically_relative(folder).lexically_normal().string());
     }
@@ -80,8 +82,9 @@ bool natural_less(const std::string& a, const std::string& b) {
 Dataset Dataset::open(const fs::path& folder, Labels labels) {
   std::error_code code;
   if (!fs::is_directory(folder, code)) {
-    throw DataError("E201", fmt::format("the data folder '{}' {}", folder.string(),
-                                        fs::exists(folder, code) ? "is not a folder" : "does not exist"),
+    throw DataError("E201",
+                    fmt::format("the data folder '{}' {}", folder.string(),
+                                fs::exists(folder, code) ? "is not a folder" : "does not exist"),
                     kLayout);
   }
   Dataset set;
@@ -90,8 +93,9 @@ Dataset Dataset::open(const fs::path& folder, Labels labels) {
   for (size_t label = 0; label < set.classes_.size(); ++label) {
     std::vector<std::string> paths = pictures_under(folder, set.classes_[label]);
     if (paths.empty()) {
-      throw DataError("E202", fmt::format("the class folder '{}' has no pictures",
-                                          (folder / set.classes_[label]).string()),
+      throw DataError("E202",
+                      fmt::format("the class folder '{}' has no pictures",
+                                  (folder / set.classes_[label]).string()),
                       kLayout);
     }
     for (std::string& path : paths) {
@@ -99,18 +103,23 @@ Dataset Dataset::open(const fs::path& folder, Labels labels) {
     }
   }
   if (set.classes_.empty() && labels == Labels::optional) {
-    set.classes_.push_back(fs::absolute(folder / ".").lexically_normal().parent_path().filename().string());
-    for (std::string& path : pictures_under(folder, ".")) set.files_.push_back({std::move(path), 0});
+    set.classes_.push_back(
+        fs::absolute(folder / ".").lexically_normal().parent_path().filename().string());
+    for (std::string& path : pictures_under(folder, "."))
+      set.files_.push_back({std::move(path), 0});
   }
   if (set.files_.empty()) {
-    throw DataError("E202", fmt::format("the data folder '{}' has no {}", folder.string(),
-                                        labels == Labels::needed ? "class folders with pictures" : "pictures"),
-                    kLayout);
+    throw DataError(
+        "E202",
+        fmt::format("the data folder '{}' has no {}", folder.string(),
+                    labels == Labels::needed ? "class folders with pictures" : "pictures"),
+        kLayout);
   }
   if (set.classes_.size() == 1 && labels == Labels::needed) {
-    throw DataError("E203", fmt::format("the data folder '{}' has only one class, '{}': there is "
-                                        "nothing to tell apart",
-                                        folder.string(), set.classes_.front()),
+    throw DataError("E203",
+                    fmt::format("the data folder '{}' has only one class, '{}': there is "
+                                "nothing to tell apart",
+                                folder.string(), set.classes_.front()),
                     kLayout);
   }
   return set;
@@ -142,10 +151,11 @@ void Dataset::require_classes_of(const Dataset& validation) const {
   if (classes_ == validation.classes()) return;
   const auto [mine, theirs] = std::ranges::mismatch(classes_, validation.classes());
   const std::string name = mine != classes_.end() ? *mine : *theirs;
-  throw DataError("E204", fmt::format("the classes of '{}' ({}) and '{}' ({}) differ, first in '{}'",
-                                      folder_.string(), classes_.size(),
-                                      validation.folder().string(), validation.classes().size(), name),
-                  "data.train and data.val need the same class folders");
+  throw DataError(
+      "E204",
+      fmt::format("the classes of '{}' ({}) and '{}' ({}) differ, first in '{}'", folder_.string(),
+                  classes_.size(), validation.folder().string(), validation.classes().size(), name),
+      "data.train and data.val need the same class folders");
 }
 
 }  // namespace lockstep::runner

@@ -8,14 +8,14 @@
 
 namespace lockstep::runner {
 
-/// The pictures of a class-folder tree (ImageNet's layout: FOLDER/<class>/**.jpg), classes and files
-/// in natural order ("n2" before "n10"), as timm and torchvision number them. Const after opening; any
-/// thread may read. Errors (DataError): E201 no such folder, E202 no classes or no pictures, E203 only
-/// one class, E204 the two sets' classes differ, E205 a file cannot be read.
+/// The pictures of a class-folder tree (ImageNet's layout: FOLDER/<class>/**.jpg), classes and
+/// files in natural order ("n2" before "n10"), as timm and torchvision number them. Const after
+/// opening; any thread may read. Errors (DataError): E201 no such folder, E202 no classes or no
+/// pictures, E203 only one class, E204 the two sets' classes differ, E205 a file cannot be read.
 class Dataset {
  public:
-  /// Labels `optional`: one class is enough, and so is a folder of pictures without class folders, which
-  /// is one class named after the folder.
+  /// Labels `optional`: one class is enough, and so is a folder of pictures without class folders,
+  /// which is one class named after the folder.
   enum class Labels { needed, optional };
   static Dataset open(const std::filesystem::path& folder, Labels labels);
 

@@ -5,8 +5,8 @@
 
 namespace lockstep::runner {
 
-/// The batch of a shard that the job's own maker makes of drawn pictures: what a step takes, without any
-/// data.
+/// The batch of a shard that the job's own maker makes of drawn pictures: what a step takes,
+/// without any data.
 ShardMemory draw_batch(const RunPlan& plan);
 
 }  // namespace lockstep::runner

@@ -6,9 +6,10 @@
 
 namespace lockstep::runner {
 
-/// A failure made on purpose, once, to prove what a run survives: LOCKSTEP_FAULT="KIND@rankR:stepS", on
-/// rank R after S updates. Kinds: throw (an exception), kill (SIGKILL to itself), exit (ends without a
-/// word, code 1), nan (the batch becomes NaN), flip (a bit of a weight changes).
+/// A failure made on purpose, once, to prove what a run survives:
+/// LOCKSTEP_FAULT="KIND@rankR:stepS", on rank R after S updates. Kinds: throw (an exception), kill
+/// (SIGKILL to itself), exit (ends without a word, code 1), nan (the batch becomes NaN), flip (a
+/// bit of a weight changes).
 class Fault {
  public:
   /// Throws UsageError (E113) where the variable cannot be understood.

@@ -16,10 +16,10 @@ namespace {
 namespace fs = std::filesystem;
 
 [[noreturn]] void fail(const char* what, const fs::path& path, int error) {
-  throw WriteError("E501", fmt::format("cannot {} '{}': {}", what, path.string(), std::strerror(error)),
-                   error == ENOSPC || error == EDQUOT
-                       ? "free some space, or lower checkpoint.keep, then resume"
-                       : "check the folder's owner, permissions and mount");
+  throw WriteError(
+      "E501", fmt::format("cannot {} '{}': {}", what, path.string(), std::strerror(error)),
+      error == ENOSPC || error == EDQUOT ? "free some space, or lower checkpoint.keep, then resume"
+                                         : "check the folder's owner, permissions and mount");
 }
 
 // Closes in every case.
@@ -74,7 +74,8 @@ void make_folders(const fs::path& folder) {
 std::vector<std::byte> read_bytes(const fs::path& file) {
   std::vector<std::byte> bytes(fs::file_size(file));
   std::ifstream stream(file, std::ios::binary);
-  if (!stream.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()))) {
+  if (!stream.read(reinterpret_cast<char*>(bytes.data()),
+                   static_cast<std::streamsize>(bytes.size()))) {
     throw fs::filesystem_error("cannot read", file, std::make_error_code(std::errc::io_error));
   }
   return bytes;

@@ -13,9 +13,10 @@ namespace {
 void* open_library(const std::string& name, int flags) {
   void* library = dlopen(name.c_str(), flags);
   if (library == nullptr) {
-    throw Error(ExitCode::preflight, "E702",
-                fmt::format("this machine has a GPU, but '{}' cannot be loaded: {}", name, dlerror()),
-                "set CUDA_VISIBLE_DEVICES= to train on the processor");
+    throw Error(
+        ExitCode::preflight, "E702",
+        fmt::format("this machine has a GPU, but '{}' cannot be loaded: {}", name, dlerror()),
+        "set CUDA_VISIBLE_DEVICES= to train on the processor");
   }
   return library;
 }
@@ -27,7 +28,8 @@ const GpuPlugin* load_gpu_plugin() {
   open_library("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL);
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe");
   void* library = open_library((self.parent_path() / "liblockstep_cuda.so").string(), RTLD_NOW);
-  const auto plugin = reinterpret_cast<const GpuPlugin* (*)()>(dlsym(library, "lockstep_gpu_plugin"));
+  const auto plugin =
+      reinterpret_cast<const GpuPlugin* (*)()>(dlsym(library, "lockstep_gpu_plugin"));
   const GpuPlugin* loaded = plugin == nullptr ? nullptr : plugin();
   return loaded != nullptr && loaded->device_count() > 0 ? loaded : nullptr;
 }

@@ -7,8 +7,8 @@
 
 namespace lockstep::runner {
 
-/// All that needs CUDA or NCCL, in one library (liblockstep_cuda.so) that is opened only where there is
-/// a GPU: loading CUDA's libraries takes longer than all else at a start.
+/// All that needs CUDA or NCCL, in one library (liblockstep_cuda.so) that is opened only where
+/// there is a GPU: loading CUDA's libraries takes longer than all else at a start.
 struct GpuPlugin {
   /// GPUs of this node that the process may use.
   int (*device_count)();
@@ -18,9 +18,9 @@ struct GpuPlugin {
   std::unique_ptr<comm::Communicator> (*make_communicator)(comm::Communicator& control, int device);
 };
 
-/// The plug-in with LibTorch's CUDA part, or null where there is no driver and so no GPU. Throws Error
-/// with ExitCode::preflight (E702) where there is one and the libraries cannot be loaded. The same
-/// object for the life of the process.
+/// The plug-in with LibTorch's CUDA part, or null where there is no driver and so no GPU. Throws
+/// Error with ExitCode::preflight (E702) where there is one and the libraries cannot be loaded. The
+/// same object for the life of the process.
 const GpuPlugin* load_gpu_plugin();
 
 }  // namespace lockstep::runner

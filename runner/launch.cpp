@@ -29,19 +29,21 @@ void probe_bf16() {
   int status = 0;
   waitpid(child, &status, 0);
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
-  throw Error(ExitCode::preflight, "E701",
-              WIFSIGNALED(status)
-                  ? fmt::format("this processor cannot compute in bf16: a trial ended with signal {} ({})",
-                                WTERMSIG(status), strsignal(WTERMSIG(status)))
-                  : std::string("this processor cannot compute in bf16"),
-              "--set precision=fp32, or set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16");
+  throw Error(
+      ExitCode::preflight, "E701",
+      WIFSIGNALED(status)
+          ? fmt::format("this processor cannot compute in bf16: a trial ended with signal {} ({})",
+                        WTERMSIG(status), strsignal(WTERMSIG(status)))
+          : std::string("this processor cannot compute in bf16"),
+      "--set precision=fp32, or set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16");
 }
 
 }  // namespace
 
 Device choose_device(const RunOptions& options, const World& world) {
   Device device{.placement = {.precision = options.precision}, .gpu = load_gpu_plugin()};
-  if (device.gpu != nullptr && device.gpu->device_count() < world.local_size()) device.gpu = nullptr;
+  if (device.gpu != nullptr && device.gpu->device_count() < world.local_size())
+    device.gpu = nullptr;
   if (device.gpu != nullptr) {
     device.placement.gpu = world.local_rank();
     device.gpu->use_device(device.placement.gpu);

@@ -19,13 +19,13 @@ struct Device {
   UpdateKernels kernels() const { return gpu == nullptr ? UpdateKernels{} : gpu->update_kernels; }
 };
 
-/// Chooses the device, a GPU where every rank of the node can have its own, and sets threads and memory
-/// up for it. A precision that this machine cannot do is found out in a child process: throws Error with
-/// ExitCode::preflight (E701).
+/// Chooses the device, a GPU where every rank of the node can have its own, and sets threads and
+/// memory up for it. A precision that this machine cannot do is found out in a child process:
+/// throws Error with ExitCode::preflight (E701).
 Device choose_device(const RunOptions& options, const World& world);
 
-/// What sums the arenas of `device`: `control` itself for memory of the processor, NCCL for that of a
-/// GPU, then owned by `owner`.
+/// What sums the arenas of `device`: `control` itself for memory of the processor, NCCL for that of
+/// a GPU, then owned by `owner`.
 comm::Communicator& arena_communicator(const Device& device, comm::Communicator& control,
                                        std::unique_ptr<comm::Communicator>& owner);
 

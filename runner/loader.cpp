@@ -21,9 +21,15 @@ constexpr size_t kAlignment = 64;
 size_t bytes_of(const jobs::Field& field) {
   size_t bytes = 1;
   switch (field.kind) {
-    case jobs::Field::Kind::float32: bytes = 4; break;
-    case jobs::Field::Kind::int64: bytes = 8; break;
-    case jobs::Field::Kind::uint8: bytes = 1; break;
+    case jobs::Field::Kind::float32:
+      bytes = 4;
+      break;
+    case jobs::Field::Kind::int64:
+      bytes = 8;
+      break;
+    case jobs::Field::Kind::uint8:
+      bytes = 1;
+      break;
   }
   for (const int64_t length : field.shape) bytes *= static_cast<size_t>(length);
   return bytes;
@@ -36,10 +42,11 @@ void load_sample(const Dataset& dataset, const jobs::BatchMaker& maker, const Sh
   try {
     maker.make_sample(file, dataset.label(key.sample), key, index, arrays);
   } catch (const pixels::ImageError& error) {
-    throw DataError("E205",
-                    fmt::format("cannot read the picture '{}': {}",
-                                (dataset.folder() / dataset.path(key.sample)).string(), error.what()),
-                    "mend or remove the file");
+    throw DataError(
+        "E205",
+        fmt::format("cannot read the picture '{}': {}",
+                    (dataset.folder() / dataset.path(key.sample)).string(), error.what()),
+        "mend or remove the file");
   }
 }
 
@@ -55,7 +62,8 @@ ShardMemory::ShardMemory(const std::vector<jobs::Field>& fields) {
     places.emplace_back(total, bytes);
     total += (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
-  block_.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, std::max(total, kAlignment))));
+  block_.reset(
+      static_cast<std::byte*>(std::aligned_alloc(kAlignment, std::max(total, kAlignment))));
   if (!block_) throw std::bad_alloc();
   std::fill_n(block_.get(), total, std::byte{0});
   for (const auto& [offset, bytes] : places) arrays_.emplace_back(block_.get() + offset, bytes);
@@ -139,9 +147,8 @@ class Loader::Work {
     std::unique_lock lock(mutex_);
     for (;;) {
       Shard* shard = nullptr;
-      changed_.wait(lock, [&] {
-        return ending_ || failure_ || (shard = shard_with_work()) != nullptr;
-      });
+      changed_.wait(lock,
+                    [&] { return ending_ || failure_ || (shard = shard_with_work()) != nullptr; });
       if (ending_ || failure_) return;
       const int64_t index = shard->taken++;  // a deque keeps its elements where they are
       lock.unlock();

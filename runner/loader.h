@@ -22,8 +22,8 @@ struct ShardPlan {
 constexpr int kLoaderSlots = 3;
 
 /// Reads, decodes and augments ahead of its user on threads of its own. A ring of slots, one shard
-/// each; threads take single samples, so that a slow file delays nobody but its own shard. What comes
-/// out depends on the plan alone, never on the threads. next() and release() from one thread.
+/// each; threads take single samples, so that a slow file delays nobody but its own shard. What
+/// comes out depends on the plan alone, never on the threads. next() and release() from one thread.
 class Loader {
  public:
   /// `plan(k)` is the k-th shard to load, empty after the last; called from any thread, pure.
@@ -35,14 +35,14 @@ class Loader {
   };
 
   /// `rows` of each slot; as many slots as to keep `slots` shards in the making or ready.
-  Loader(const Dataset& dataset, const jobs::BatchMaker& maker, int64_t rows, Plan plan, int threads,
-         int slots);
+  Loader(const Dataset& dataset, const jobs::BatchMaker& maker, int64_t rows, Plan plan,
+         int threads, int slots);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  /// The next shard in order; null after the last. Belongs to the caller until release(). Throws what
-  /// a thread threw (DataError with the picture's path).
+  /// The next shard in order; null after the last. Belongs to the caller until release(). Throws
+  /// what a thread threw (DataError with the picture's path).
   const Slot* next();
   void release();
 

@@ -52,7 +52,8 @@ std::string without_stack(const std::string& message) {
 int refuse_command_line(const CLI::App& app, const CLI::ParseError& error, const World& world) {
   if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
   give_precedence(world);
-  const Error usage(ExitCode::usage, "E100", error.what(), "`lockstep --help` and `lockstep VERB --help`");
+  const Error usage(ExitCode::usage, "E100", error.what(),
+                    "`lockstep --help` and `lockstep VERB --help`");
   std::fputs(lockstep::runner::describe(usage).c_str(), stderr);
   return static_cast<int>(ExitCode::usage);
 }
@@ -61,7 +62,8 @@ int refuse_command_line(const CLI::App& app, const CLI::ParseError& error, const
 
 int main(int argc, char** argv) {
   World world;
-  CLI::App app("Trains DINO and ResNet-strikes-back recipes, data-parallel over MPI ranks.", "lockstep");
+  CLI::App app("Trains DINO and ResNet-strikes-back recipes, data-parallel over MPI ranks.",
+               "lockstep");
   app.set_version_flag("--version", "lockstep " LOCKSTEP_VERSION);
   app.require_subcommand(1);
   Chosen chosen;

@@ -66,9 +66,11 @@ class Sets final : public jobs::EvaluationSets {
   Sets(const RunPlan& plan, const comm::Communicator& world, int threads, at::Device device)
       : plan_(plan), world_(world), threads_(threads), device_(device) {}
 
-  std::unique_ptr<jobs::BatchSource> open(jobs::Split split, const jobs::BatchMaker& maker) const override {
+  std::unique_ptr<jobs::BatchSource> open(jobs::Split split,
+                                          const jobs::BatchMaker& maker) const override {
     return std::make_unique<LoadedBatches>(set(split), maker, kEvaluationRows,
-                                           pieces_of_rank(set(split).size(), world_), threads_, device_);
+                                           pieces_of_rank(set(split).size(), world_), threads_,
+                                           device_);
   }
   std::unique_ptr<jobs::BatchSource> open_epochs(const jobs::BatchMaker& maker,
                                                  const jobs::Epochs& epochs) const override {
@@ -90,12 +92,14 @@ class Sets final : public jobs::EvaluationSets {
  private:
   static void require_divides(int64_t ranks, int64_t batch_size, int64_t pictures) {
     if (batch_size % ranks != 0) {
-      throw UsageError("E109", fmt::format("{} ranks cannot share batches of {} evenly", ranks, batch_size),
+      throw UsageError("E109",
+                       fmt::format("{} ranks cannot share batches of {} evenly", ranks, batch_size),
                        "choose another number of ranks, or another batch size of the evaluation");
     }
     if (batch_size > pictures) {
-      throw UsageError("E105", fmt::format("a batch of {} is larger than the {} pictures of data.train",
-                                           batch_size, pictures),
+      throw UsageError("E105",
+                       fmt::format("a batch of {} is larger than the {} pictures of data.train",
+                                   batch_size, pictures),
                        "lower the batch size of the evaluation");
     }
   }
@@ -141,7 +145,8 @@ Model::Model(const RunPlan& plan, const jobs::Placement& placement)
 }
 
 void Model::start(const RunPlan& plan) {
-  if (!plan.options.initial_weights.empty()) return load_weights(plan, plan.options.initial_weights);
+  if (!plan.options.initial_weights.empty())
+    return load_weights(plan, plan.options.initial_weights);
   job->initialise(plan.options.seed);
   start_average();
 }

@@ -16,11 +16,11 @@ struct Model {
   std::unique_ptr<jobs::Job> job;
   Arenas arenas;
 
-  /// The weights that a run begins with: fresh ones, or those of init.weights; the average starts as
-  /// their copy. Throws DataError.
+  /// The weights that a run begins with: fresh ones, or those of init.weights; the average starts
+  /// as their copy. Throws DataError.
   void start(const RunPlan& plan);
-  /// Weights, and of the running statistics those that the file has, under the job's names; or both of
-  /// the model alone under its own (Architecture::prefix left out, as other projects publish a
+  /// Weights, and of the running statistics those that the file has, under the job's names; or both
+  /// of the model alone under its own (Architecture::prefix left out, as other projects publish a
   /// backbone), the rest as a run starts. The average starts as their copy. Throws DataError.
   void load_weights(const RunPlan& plan, const std::filesystem::path& file);
 

@@ -18,24 +18,75 @@ namespace lockstep::runner {
 namespace {
 
 // Every key of the contract: tells a key of another job from one that nobody knows.
-const char* const kContractKeys[] = {
-    "job", "seed", "precision", "data.train", "data.val", "data.threads", "data.cache",
-    "data.fast_decode", "data.max_bad", "batch.size", "batch.shards", "model.name", "model.classes",
-    "model.drop_path", "model.patch_size", "augmentation.size", "augmentation.eval_size",
-    "augmentation.eval_crop", "augmentation.scale", "augmentation.ratio", "augmentation.flip",
-    "augmentation.interpolation", "augmentation.repeats", "augmentation.rand_augment",
-    "augmentation.mixup", "augmentation.cutmix", "crops.global_size", "crops.global_scale",
-    "crops.local_size", "crops.local_scale", "crops.local_count", "head.out_dim", "head.hidden_dim",
-    "head.bottleneck_dim", "head.norm_last_layer", "head.freeze_epochs", "head.batch_norm",
-    "teacher.momentum", "teacher.temperature", "teacher.warmup_temperature", "teacher.warmup_epochs",
-    "loss.name", "loss.target_threshold", "loss.smoothing", "optimizer.name",
-    "optimizer.learning_rate", "optimizer.learning_rate_at", "optimizer.weight_decay",
-    "optimizer.weight_decay_end", "optimizer.clip_gradient", "optimizer.clip_scope",
-    "schedule.epochs", "schedule.warmup_epochs", "schedule.warmup_learning_rate",
-    "schedule.min_learning_rate", "schedule.per_update", "schedule.cosine", "average.decay", "evaluation.every",
-    "evaluation.resize", "evaluation.crop", "checkpoint.every", "checkpoint.memory_every",
-    "checkpoint.keep", "log.every", "log.weights_hash", "init.weights", "monitoring.address",
-    "monitoring.port"};
+const char* const kContractKeys[] = {"job",
+                                     "seed",
+                                     "precision",
+                                     "data.train",
+                                     "data.val",
+                                     "data.threads",
+                                     "data.cache",
+                                     "data.fast_decode",
+                                     "data.max_bad",
+                                     "batch.size",
+                                     "batch.shards",
+                                     "model.name",
+                                     "model.classes",
+                                     "model.drop_path",
+                                     "model.patch_size",
+                                     "augmentation.size",
+                                     "augmentation.eval_size",
+                                     "augmentation.eval_crop",
+                                     "augmentation.scale",
+                                     "augmentation.ratio",
+                                     "augmentation.flip",
+                                     "augmentation.interpolation",
+                                     "augmentation.repeats",
+                                     "augmentation.rand_augment",
+                                     "augmentation.mixup",
+                                     "augmentation.cutmix",
+                                     "crops.global_size",
+                                     "crops.global_scale",
+                                     "crops.local_size",
+                                     "crops.local_scale",
+                                     "crops.local_count",
+                                     "head.out_dim",
+                                     "head.hidden_dim",
+                                     "head.bottleneck_dim",
+                                     "head.norm_last_layer",
+                                     "head.freeze_epochs",
+                                     "head.batch_norm",
+                                     "teacher.momentum",
+                                     "teacher.temperature",
+                                     "teacher.warmup_temperature",
+                                     "teacher.warmup_epochs",
+                                     "loss.name",
+                                     "loss.target_threshold",
+                                     "loss.smoothing",
+                                     "optimizer.name",
+                                     "optimizer.learning_rate",
+                                     "optimizer.learning_rate_at",
+                                     "optimizer.weight_decay",
+                                     "optimizer.weight_decay_end",
+                                     "optimizer.clip_gradient",
+                                     "optimizer.clip_scope",
+                                     "schedule.epochs",
+                                     "schedule.warmup_epochs",
+                                     "schedule.warmup_learning_rate",
+                                     "schedule.min_learning_rate",
+                                     "schedule.per_update",
+                                     "schedule.cosine",
+                                     "average.decay",
+                                     "evaluation.every",
+                                     "evaluation.resize",
+                                     "evaluation.crop",
+                                     "checkpoint.every",
+                                     "checkpoint.memory_every",
+                                     "checkpoint.keep",
+                                     "log.every",
+                                     "log.weights_hash",
+                                     "init.weights",
+                                     "monitoring.address",
+                                     "monitoring.port"};
 
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
@@ -54,16 +105,17 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 std::string read_file(const std::filesystem::path& file) {
   std::error_code code;
   if (std::filesystem::is_directory(file, code)) {
-    throw UsageError("E101", fmt::format("cannot read the recipe '{}': it is a folder", file.string()),
+    throw UsageError("E101",
+                     fmt::format("cannot read the recipe '{}': it is a folder", file.string()),
                      "name the .toml file");
   }
   std::ifstream stream(file, std::ios::binary);
   if (!stream) {
-    throw UsageError("E101",
-                     fmt::format("cannot read the recipe '{}': {}", file.string(),
-                                 std::filesystem::exists(file, code) ? "permission denied"
-                                                                     : "no such file"),
-                     "recipes come with Lockstep in jobs/<job>/recipes");
+    throw UsageError(
+        "E101",
+        fmt::format("cannot read the recipe '{}': {}", file.string(),
+                    std::filesystem::exists(file, code) ? "permission denied" : "no such file"),
+        "recipes come with Lockstep in jobs/<job>/recipes");
   }
   std::ostringstream text;
   text << stream.rdbuf();
@@ -99,7 +151,8 @@ void lay_over(toml::table& root, std::string_view key, Value&& value) {
 // The same in the resolved recipe.
 void put(nlohmann::ordered_json& root, std::string_view key, nlohmann::ordered_json value) {
   const size_t dot = key.find('.');
-  nlohmann::ordered_json& table = dot == std::string_view::npos ? root : root[std::string(key.substr(0, dot))];
+  nlohmann::ordered_json& table =
+      dot == std::string_view::npos ? root : root[std::string(key.substr(0, dot))];
   table[std::string(leaf_of(key))] = std::move(value);
 }
 
@@ -116,13 +169,20 @@ toml::table parse_override(const std::string& value) {
 
 std::string type_name(const toml::node& node) {
   switch (node.type()) {
-    case toml::node_type::string: return "a text";
-    case toml::node_type::integer: return "an integer";
-    case toml::node_type::floating_point: return "a number";
-    case toml::node_type::boolean: return "true or false";
-    case toml::node_type::array: return "a list";
-    case toml::node_type::table: return "a table";
-    default: return "a date";
+    case toml::node_type::string:
+      return "a text";
+    case toml::node_type::integer:
+      return "an integer";
+    case toml::node_type::floating_point:
+      return "a number";
+    case toml::node_type::boolean:
+      return "true or false";
+    case toml::node_type::array:
+      return "a list";
+    case toml::node_type::table:
+      return "a table";
+    default:
+      return "a date";
   }
 }
 
@@ -138,7 +198,7 @@ struct Recipe::Content {
   std::string file;
   std::string text;
   toml::table table;
-  std::vector<std::pair<std::string, std::string>> overrides;  // key, as typed
+  std::vector<std::pair<std::string, std::string>> overrides;          // key, as typed
   nlohmann::ordered_json resolved = nlohmann::ordered_json::object();  // in the order of asking
   std::set<std::string, std::less<>> asked;
 
@@ -173,16 +233,17 @@ struct Recipe::Content {
 
   [[noreturn]] void wrong_type(std::string_view key, const toml::node& node,
                                const std::string& wanted) const {
-    throw UsageError("E104", fmt::format("'{}' must be {}, not {}", key, wanted, type_name(node)), {},
-                     place_of(key));
+    throw UsageError("E104", fmt::format("'{}' must be {}, not {}", key, wanted, type_name(node)),
+                     {}, place_of(key));
   }
 
   template <typename Number>
   void check_range(std::string_view key, Number value, const jobs::Range& range) const {
     const auto number = static_cast<double>(value);
     if (number >= range.minimum && number <= range.maximum) return;  // false for NaN too
-    throw UsageError("E105", fmt::format("'{}' is {}, but must be {}", key, value, range_text(range)),
-                     {}, place_of(key));
+    throw UsageError("E105",
+                     fmt::format("'{}' is {}, but must be {}", key, value, range_text(range)), {},
+                     place_of(key));
   }
 
   std::optional<double> as_number(const toml::node& node) const {
@@ -194,8 +255,9 @@ struct Recipe::Content {
   [[noreturn]] void refuse_key(const std::string& key) const {
     const Place place = place_of(key);
     if (std::ranges::find(kContractKeys, key) != std::end(kContractKeys)) {
-      throw UsageError("E108", fmt::format("'{}' is not used by the job '{}'", key,
-                                           resolved.value("job", std::string("?"))),
+      throw UsageError("E108",
+                       fmt::format("'{}' is not used by the job '{}'", key,
+                                   resolved.value("job", std::string("?"))),
                        "take it out, or name another job", place);
     }
     const std::vector<std::string> known(asked.begin(), asked.end());
@@ -203,9 +265,9 @@ struct Recipe::Content {
       if (leaf_of(name) != leaf_of(key)) continue;
       const size_t dot = name.rfind('.');
       throw UsageError("E107", fmt::format("'{}' stands in the wrong table", key),
-                       dot == std::string::npos
-                           ? fmt::format("'{}' goes above all tables", name)
-                           : fmt::format("'{}' belongs in [{}]", leaf_of(name), name.substr(0, dot)),
+                       dot == std::string::npos ? fmt::format("'{}' goes above all tables", name)
+                                                : fmt::format("'{}' belongs in [{}]", leaf_of(name),
+                                                              name.substr(0, dot)),
                        place);
     }
     throw UsageError("E103", fmt::format("unknown key '{}'", key), suggestion(key, known), place);
@@ -313,10 +375,10 @@ std::string Recipe::text(std::string_view key, std::string_view otherwise,
   const std::string value(node == nullptr ? otherwise : std::string_view(node->as_string()->get()));
   if (!allowed.empty() && std::ranges::find(allowed, value) == allowed.end()) {
     const std::string near = nearest(value, allowed);
-    throw UsageError("E105", fmt::format("'{}' is \"{}\", but must be one of: {}", key, value,
-                                         fmt::join(allowed, ", ")),
-                     near.empty() ? "" : fmt::format("did you mean \"{}\"?", near),
-                     content_->place_of(key));
+    throw UsageError(
+        "E105",
+        fmt::format("'{}' is \"{}\", but must be one of: {}", key, value, fmt::join(allowed, ", ")),
+        near.empty() ? "" : fmt::format("did you mean \"{}\"?", near), content_->place_of(key));
   }
   put(content_->resolved, key, value);
   return value;
@@ -363,7 +425,8 @@ std::string Recipe::steps_or_time(std::string_view key, std::string_view otherwi
   return std::to_string(integer(key, 0, {0, 1e12}));
 }
 
-void Recipe::refuse(std::string_view key, const std::string& message, const std::string& help) const {
+void Recipe::refuse(std::string_view key, const std::string& message,
+                    const std::string& help) const {
   throw UsageError("E105", message, help, content_->place_of(key));
 }
 
@@ -390,7 +453,8 @@ std::string Recipe::resolved_toml() const {
       continue;
     }
     tables += fmt::format("\n[{}]\n", name);
-    for (const auto& [key, inner] : value.items()) tables += fmt::format("{} = {}\n", key, inner.dump());
+    for (const auto& [key, inner] : value.items())
+      tables += fmt::format("{} = {}\n", key, inner.dump());
   }
   return top + tables;
 }
@@ -411,7 +475,8 @@ std::vector<std::string> differences(const nlohmann::ordered_json& before,
     if (old_value == old_values.end()) {
       changes.push_back(fmt::format("{}: absent -> {}", dotted(pointer), value.dump()));
     } else if (*old_value != value) {
-      changes.push_back(fmt::format("{}: {} -> {}", dotted(pointer), old_value->dump(), value.dump()));
+      changes.push_back(
+          fmt::format("{}: {} -> {}", dotted(pointer), old_value->dump(), value.dump()));
     }
   }
   for (const auto& [pointer, value] : old_values.items()) {

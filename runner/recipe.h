@@ -12,10 +12,10 @@
 
 namespace lockstep::runner {
 
-/// A recipe file with the `--set` of the command line laid over it. Errors (UsageError): E101 the file
-/// cannot be read, E102 it is not TOML, E103 unknown key, E104 wrong type, E105 out of range or not
-/// among the allowed values, E106 a key is missing, E107 a key in the wrong table, E108 a key that
-/// this job does not use.
+/// A recipe file with the `--set` of the command line laid over it. Errors (UsageError): E101 the
+/// file cannot be read, E102 it is not TOML, E103 unknown key, E104 wrong type, E105 out of range
+/// or not among the allowed values, E106 a key is missing, E107 a key in the wrong table, E108 a
+/// key that this job does not use.
 class Recipe final : public jobs::Settings {
  public:
   /// `overrides` as "table.key=value", the value in TOML or a bare word.

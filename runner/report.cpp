@@ -5,8 +5,8 @@
 namespace lockstep::runner {
 
 std::string describe(const Error& error, const std::string& who) {
-  std::string text = fmt::format("error[{}]: {}{}\n", error.id(), who.empty() ? "" : who + ": ",
-                                 error.what());
+  std::string text =
+      fmt::format("error[{}]: {}{}\n", error.id(), who.empty() ? "" : who + ": ", error.what());
   const Place& place = error.place();
   if (!place.file.empty() && place.line > 0) {
     const std::string number = std::to_string(place.line);

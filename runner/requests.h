@@ -13,16 +13,16 @@ struct Wishes {
   bool save = false;
 };
 
-/// From now on TERM, INT and USR2 ask the run to save and stop at the next step. A second TERM or INT
-/// ends the process at once.
+/// From now on TERM, INT and USR2 ask the run to save and stop at the next step. A second TERM or
+/// INT ends the process at once.
 void listen_for_stop_signals();
 
 /// The ways to ask: a signal to this process, the files RUN/STOP and RUN/CHECKPOINT, and a deadline
 /// given at the launch. Used by one thread.
 class Requests {
  public:
-  /// `deadline_seconds` from now; 0: none. `watches_files` on one rank alone: a file is taken away when
-  /// it is obeyed.
+  /// `deadline_seconds` from now; 0: none. `watches_files` on one rank alone: a file is taken away
+  /// when it is obeyed.
   Requests(const RunDirectory& run, double deadline_seconds, bool watches_files);
 
   /// Looks once; at the files no more than once a second, for they may lie far away.

@@ -12,14 +12,17 @@ namespace lockstep::runner {
 
 namespace fs = std::filesystem;
 
-fs::path RunDirectory::log(int rank) const { return root / "log" / fmt::format("rank-{:05d}.log", rank); }
+fs::path RunDirectory::log(int rank) const {
+  return root / "log" / fmt::format("rank-{:05d}.log", rank);
+}
 
 RunDirectory create_run(const fs::path& root, const std::string& recipe_toml) {
   std::error_code code;
   if (fs::exists(root, code) && (!fs::is_directory(root, code) || !fs::is_empty(root, code))) {
     const bool run = is_run(root);
     throw UsageError("E110", fmt::format("the run folder '{}' is not empty", root.string()),
-                     run ? fmt::format("`lockstep resume {}` goes on with it; --run names another", root.string())
+                     run ? fmt::format("`lockstep resume {}` goes on with it; --run names another",
+                                       root.string())
                          : "name an empty or absent folder with --run");
   }
   RunDirectory run{root};
@@ -33,10 +36,11 @@ RunDirectory create_run(const fs::path& root, const std::string& recipe_toml) {
 RunDirectory open_run(const fs::path& root) {
   if (is_run(root)) return {root};
   std::error_code code;
-  throw CheckpointError("E304", fmt::format("'{}' is not a run: {}", root.string(),
-                                            fs::exists(root, code) ? "it has no recipe.toml"
-                                                                   : "there is no such folder"),
-                        "name the folder that `lockstep train` made");
+  throw CheckpointError(
+      "E304",
+      fmt::format("'{}' is not a run: {}", root.string(),
+                  fs::exists(root, code) ? "it has no recipe.toml" : "there is no such folder"),
+      "name the folder that `lockstep train` made");
 }
 
 fs::path default_run_folder(const std::string& recipe_name) {

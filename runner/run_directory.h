@@ -20,8 +20,8 @@ struct RunDirectory {
   std::filesystem::path log(int rank) const;
 };
 
-/// Makes a new run: the folder, its recipe and log folder. Throws UsageError (E110) where something is
-/// there already, WriteError where it cannot be made.
+/// Makes a new run: the folder, its recipe and log folder. Throws UsageError (E110) where something
+/// is there already, WriteError where it cannot be made.
 RunDirectory create_run(const std::filesystem::path& root, const std::string& recipe_toml);
 
 /// An existing run. Throws CheckpointError (E304) where it is none.

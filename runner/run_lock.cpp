@@ -27,16 +27,18 @@ constexpr std::chrono::seconds kBetweenTouches{5};
 constexpr std::chrono::seconds kAbandonedAfter{30};
 constexpr std::chrono::seconds kGrace{5};
 
-// Field 22 of /proc/PID/stat, counted behind the name, which may hold anything; empty without a process,
-// or where nobody has yet taken note that it ended (state Z).
+// Field 22 of /proc/PID/stat, counted behind the name, which may hold anything; empty without a
+// process, or where nobody has yet taken note that it ended (state Z).
 std::string process_start(int process) {
   std::ifstream stream(fmt::format("/proc/{}/stat", process));
   std::string stat;
   std::getline(stream, stat);
   size_t at = stat.rfind(')');
-  if (at == std::string::npos || stat.substr(at, 3) == ") Z" || stat.substr(at, 3) == ") X") return {};
+  if (at == std::string::npos || stat.substr(at, 3) == ") Z" || stat.substr(at, 3) == ") X")
+    return {};
   for (int field = 2; field < 22 && at != std::string::npos; ++field) at = stat.find(' ', at + 1);
-  return at == std::string::npos ? std::string() : stat.substr(at + 1, stat.find(' ', at + 1) - at - 1);
+  return at == std::string::npos ? std::string()
+                                 : stat.substr(at + 1, stat.find(' ', at + 1) - at - 1);
 }
 
 Owner self() {
@@ -116,7 +118,8 @@ bool create(const fs::path& file) {
   const int error = errno;
   if (descriptor >= 0) close(descriptor);
   if (written) return true;
-  throw WriteError("E501", fmt::format("cannot write '{}': {}", file.string(), std::strerror(error)),
+  throw WriteError("E501",
+                   fmt::format("cannot write '{}': {}", file.string(), std::strerror(error)),
                    "check the folder's owner, permissions and free space");
 }
 
@@ -133,9 +136,10 @@ void clear_abandoned(const fs::path& file) {
   const std::string who = owner ? fmt::format("process {} on {}{}", owner->process, owner->host,
                                               owner->job.empty() ? "" : ", job " + owner->job)
                                 : "another process";
-  throw UsageError("E114",
-                   fmt::format("the run '{}' is being worked on by {}", file.parent_path().string(), who),
-                   "wait for its end, or end it: `lockstep ctl RUN stop`");
+  throw UsageError(
+      "E114",
+      fmt::format("the run '{}' is being worked on by {}", file.parent_path().string(), who),
+      "wait for its end, or end it: `lockstep ctl RUN stop`");
 }
 
 // The processes of a job that was just killed may take some seconds to go.

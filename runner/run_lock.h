@@ -18,13 +18,13 @@ struct Owner {
   std::string job;            // the scheduler's, if there is one
 };
 
-/// The file RUN/lock: one process at a time, rank 0, owns a run. A lock that its owner left behind is
-/// taken over: on this host, when the process is gone; of another host, once nobody has touched it for
-/// 30 seconds, as its owner does every 5. Held as long as this object lives.
+/// The file RUN/lock: one process at a time, rank 0, owns a run. A lock that its owner left behind
+/// is taken over: on this host, when the process is gone; of another host, once nobody has touched
+/// it for 30 seconds, as its owner does every 5. Held as long as this object lives.
 class RunLock {
  public:
-  /// Waits some seconds for an owner who is about to go, and watches another host's lock. Throws UsageError (E114) with the owner where there
-  /// is one, WriteError.
+  /// Waits some seconds for an owner who is about to go, and watches another host's lock. Throws
+  /// UsageError (E114) with the owner where there is one, WriteError.
   explicit RunLock(const RunDirectory& run);
   ~RunLock();
   RunLock(const RunLock&) = delete;

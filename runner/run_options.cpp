@@ -20,8 +20,9 @@ Interval read_interval(Recipe& recipe, const char* key, const char* otherwise) {
     return {.steps = static_cast<int64_t>(*number), .seconds = 0.0};
   }
   if (number) return {.steps = 0, .seconds = *number};
-  recipe.refuse(key, fmt::format("'{}' is \"{}\", neither steps nor a time", key, text),
-                "a number of steps as 500, or a time as \"30s\", \"10m\", \"2h\"; 0 for the end alone");
+  recipe.refuse(
+      key, fmt::format("'{}' is \"{}\", neither steps nor a time", key, text),
+      "a number of steps as 500, or a time as \"30s\", \"10m\", \"2h\"; 0 for the end alone");
 }
 
 UpdateRule rule_of(const std::string& name) {
@@ -32,8 +33,8 @@ UpdateRule rule_of(const std::string& name) {
 }
 
 void read_optimizer(Recipe& recipe, const jobs::RunnerDefaults& defaults, RunOptions& options) {
-  const std::string name =
-      recipe.text("optimizer.name", defaults.optimizer, {"lamb", "adamw", "sgd", "momentum", "lars"});
+  const std::string name = recipe.text("optimizer.name", defaults.optimizer,
+                                       {"lamb", "adamw", "sgd", "momentum", "lars"});
   UpdateOptions& update = options.update;
   update.rule = rule_of(name);
   const bool lamb = update.rule == UpdateRule::lamb;
@@ -47,19 +48,24 @@ void read_optimizer(Recipe& recipe, const jobs::RunnerDefaults& defaults, RunOpt
     update.momentum = recipe.number("optimizer.momentum", 0.9, {0.0, 1.0});
   }
   const double rate = recipe.number("optimizer.learning_rate", defaults.learning_rate, {0.0, 1e3});
-  const int64_t written_for = recipe.integer("optimizer.learning_rate_at", defaults.learning_rate_at, {0, 1e9});
+  const int64_t written_for =
+      recipe.integer("optimizer.learning_rate_at", defaults.learning_rate_at, {0, 1e9});
   options.learning_rate = scaled_learning_rate(rate, written_for, options.batch_size, lamb);
-  options.weight_decay = recipe.number("optimizer.weight_decay", defaults.weight_decay, {0.0, 10.0});
-  options.weight_decay_end = recipe.number(
-      "optimizer.weight_decay_end", defaults.weight_decay_end.value_or(options.weight_decay), {0.0, 10.0});
-  update.clip_gradient = recipe.number("optimizer.clip_gradient", defaults.clip_gradient, {0.0, 1e9});
-  update.clip_each = recipe.text("optimizer.clip_scope", defaults.clip_scope, {"global", "parameter"}) ==
-                     "parameter";
+  options.weight_decay =
+      recipe.number("optimizer.weight_decay", defaults.weight_decay, {0.0, 10.0});
+  options.weight_decay_end =
+      recipe.number("optimizer.weight_decay_end",
+                    defaults.weight_decay_end.value_or(options.weight_decay), {0.0, 10.0});
+  update.clip_gradient =
+      recipe.number("optimizer.clip_gradient", defaults.clip_gradient, {0.0, 1e9});
+  update.clip_each = recipe.text("optimizer.clip_scope", defaults.clip_scope,
+                                 {"global", "parameter"}) == "parameter";
 }
 
 void read_schedule(Recipe& recipe, const jobs::RunnerDefaults& defaults, RunOptions& options) {
   options.epochs = recipe.integer("schedule.epochs", 100, {1, 1e6});
-  options.warmup_epochs = recipe.integer("schedule.warmup_epochs", defaults.warmup_epochs, {0, 1e6});
+  options.warmup_epochs =
+      recipe.integer("schedule.warmup_epochs", defaults.warmup_epochs, {0, 1e6});
   options.warmup_learning_rate =
       recipe.number("schedule.warmup_learning_rate", defaults.warmup_learning_rate, {0.0, 1e3});
   options.minimum_learning_rate =
@@ -115,11 +121,12 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
   if (options.shards == 0) options.shards = defaults.shards;
   recipe.resolve("batch.shards", options.shards);
   if (options.batch_size % options.shards != 0) {
-    recipe.refuse("batch.size",
-                  fmt::format("a batch of {} does not divide into {} shards", options.batch_size,
-                              options.shards),
-                  fmt::format("for example {}", std::max<int64_t>(1, options.batch_size / options.shards) *
-                                                    options.shards));
+    recipe.refuse(
+        "batch.size",
+        fmt::format("a batch of {} does not divide into {} shards", options.batch_size,
+                    options.shards),
+        fmt::format("for example {}",
+                    std::max<int64_t>(1, options.batch_size / options.shards) * options.shards));
   }
   // A function of the shards and not of the ranks: the number of threads decides bits.
   options.compute_threads = static_cast<int>(recipe.integer("compute.threads", 0, {0, 1024}));
@@ -146,7 +153,8 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
 }
 
 bool may_change_on_resume(const std::string& key) {
-  for (const char* prefix : {"data.", "log.", "checkpoint.", "monitoring.", "evaluation.", "check."}) {
+  for (const char* prefix :
+       {"data.", "log.", "checkpoint.", "monitoring.", "evaluation.", "check."}) {
     if (key.starts_with(prefix)) return true;
   }
   return false;

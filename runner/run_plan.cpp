@@ -14,7 +14,8 @@ void resolve_folder(Recipe& recipe, const char* key, const std::string& folder) 
 
 }  // namespace
 
-// All keys are read before the data is touched: a typing mistake is found even where the data is not.
+// All keys are read before the data is touched: a typing mistake is found even where the data is
+// not.
 RunOptions read_all_keys(Recipe& recipe, const LaunchDefaults& defaults) {
   const RunOptions options = read_run_options(recipe, defaults);
   constexpr int64_t kAnyClasses = 2;
@@ -41,7 +42,8 @@ RunPlan make_plan(Recipe recipe, const PlanInputs& inputs) {
     }
   }
   const int64_t samples = training_set ? training_set->size() : inputs.samples;
-  const int64_t data_classes = training_set ? static_cast<int64_t>(training_set->classes().size()) : 0;
+  const int64_t data_classes =
+      training_set ? static_cast<int64_t>(training_set->classes().size()) : 0;
   auto job = jobs::read_job(options.job,
                             {.seed = options.seed,
                              .shard_batch_size = options.batch_size / options.shards,
@@ -75,9 +77,8 @@ RunPlan make_plan(Recipe recipe, const PlanInputs& inputs) {
                             .per_update = options.schedule_per_update,
                             .cosine_after_warmup = options.cosine_after_warmup,
                             .steps_per_epoch = sampler.steps_per_epoch()},
-          .weight_decay = {.start = options.weight_decay,
-                           .end = options.weight_decay_end,
-                           .steps = steps}};
+          .weight_decay = {
+              .start = options.weight_decay, .end = options.weight_decay_end, .steps = steps}};
 }
 
 ShardPlan shard_plan(const Sampler& sampler, const jobs::ShardKey& key) {
@@ -99,7 +100,9 @@ Loader::Plan RunPlan::shards_of(int rank, int ranks, int64_t first_step) const {
 }
 
 UpdateStep RunPlan::update_after(int64_t step) const {
-  return {.step = step + 1, .learning_rate = learning_rate.at(step), .weight_decay = weight_decay.at(step)};
+  return {.step = step + 1,
+          .learning_rate = learning_rate.at(step),
+          .weight_decay = weight_decay.at(step)};
 }
 
 std::string recipe_name(const std::filesystem::path& file) { return file.stem().string(); }
@@ -114,8 +117,9 @@ std::string divisors(int64_t shards) {
 
 void require_divides(int64_t ranks, int64_t shards) {
   if (shards % ranks == 0) return;
-  throw UsageError("E109", fmt::format("{} ranks cannot share {} shards evenly", ranks, shards),
-                   fmt::format("start {} of: {}", shards == 1 ? "a world" : "one", divisors(shards)));
+  throw UsageError(
+      "E109", fmt::format("{} ranks cannot share {} shards evenly", ranks, shards),
+      fmt::format("start {} of: {}", shards == 1 ? "a world" : "one", divisors(shards)));
 }
 
 }  // namespace lockstep::runner

@@ -20,8 +20,8 @@ namespace lockstep::runner {
 /// The batch of one shard of one step.
 ShardPlan shard_plan(const Sampler& sampler, const jobs::ShardKey& key);
 
-/// A recipe brought together with its data: everything about a run that can be known before its first
-/// step, on any machine, without torch at work. Const after making.
+/// A recipe brought together with its data: everything about a run that can be known before its
+/// first step, on any machine, without torch at work. Const after making.
 struct RunPlan {
   Recipe recipe;
   RunOptions options;
@@ -34,8 +34,8 @@ struct RunPlan {
 
   jobs::Timeline timeline() const { return {sampler.steps_per_epoch(), options.epochs}; }
   ShardPlan shard(const jobs::ShardKey& key) const { return shard_plan(sampler, key); }
-  /// A rank's shards of each step, one after the other, from `first_step` to the end of the run. Refers to
-  /// this plan.
+  /// A rank's shards of each step, one after the other, from `first_step` to the end of the run.
+  /// Refers to this plan.
   Loader::Plan shards_of(int rank, int ranks, int64_t first_step) const;
   /// What the schedules say of the update that follows `step` updates.
   UpdateStep update_after(int64_t step) const;

@@ -16,7 +16,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little);
 
 [[noreturn]] void refuse(const std::filesystem::path& file, const std::string& why) {
-  throw DataError("E206", fmt::format("'{}' is not a sound safetensors file: {}", file.string(), why));
+  throw DataError("E206",
+                  fmt::format("'{}' is not a sound safetensors file: {}", file.string(), why));
 }
 
 // Elements of a shape, or -1 where it is not one that could be in a file of `limit` bytes.
@@ -44,8 +45,9 @@ NamedArray read_entry(const std::filesystem::path& file, const std::string& name
   if (elements < 0 || elements * width != offsets[1] - offsets[0]) {
     refuse(file, fmt::format("the shape of '{}' does not fit its bytes", name));
   }
-  return {name, type, shape,
-          data.subspan(static_cast<size_t>(offsets[0]), static_cast<size_t>(offsets[1] - offsets[0]))};
+  return {
+      name, type, shape,
+      data.subspan(static_cast<size_t>(offsets[0]), static_cast<size_t>(offsets[1] - offsets[0]))};
 }
 
 }  // namespace
@@ -83,7 +85,8 @@ SafetensorsFile SafetensorsFile::read(const std::filesystem::path& file) {
   try {
     result.contents_ = read_bytes(file);
   } catch (const std::filesystem::filesystem_error& error) {
-    throw DataError("E206", fmt::format("cannot read '{}': {}", file.string(), error.code().message()));
+    throw DataError("E206",
+                    fmt::format("cannot read '{}': {}", file.string(), error.code().message()));
   }
   const std::span<const std::byte> contents = result.contents_;
   uint64_t length = 0;

@@ -10,8 +10,8 @@
 
 namespace lockstep::runner {
 
-/// One tensor of a safetensors file (https://github.com/huggingface/safetensors, "Format"): `type` as
-/// written there ("F32", "I64"), the bytes little-endian and row-major.
+/// One tensor of a safetensors file (https://github.com/huggingface/safetensors, "Format"): `type`
+/// as written there ("F32", "I64"), the bytes little-endian and row-major.
 struct NamedArray {
   std::string name;
   std::string type;

@@ -50,8 +50,8 @@ int64_t Sampler::permute(int64_t epoch, int64_t position) const {
 
 jobs::SampleKey Sampler::sample(const jobs::ShardKey& key, int64_t index) const {
   const int64_t epoch = epoch_of(key.step);
-  const int64_t position = key.step % steps_per_epoch_ * options_.batch_size +
-                           index * options_.shards + key.shard;
+  const int64_t position =
+      key.step % steps_per_epoch_ * options_.batch_size + index * options_.shards + key.shard;
   return {.epoch = epoch,
           .sample = permute(epoch, position / options_.repeats),
           .repeat = position % options_.repeats};

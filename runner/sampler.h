@@ -6,10 +6,10 @@
 
 namespace lockstep::runner {
 
-/// Which pictures a step trains on, as a pure function: no state, any position at once, the same for
-/// every world size. An epoch is a keyed permutation of the set in which each picture stands `repeats`
-/// times in a row, dealt out over the shards of each step in turn, so that copies of a picture meet in
-/// neighbouring shards (timm's RepeatAugSampler with shards in place of ranks).
+/// Which pictures a step trains on, as a pure function: no state, any position at once, the same
+/// for every world size. An epoch is a keyed permutation of the set in which each picture stands
+/// `repeats` times in a row, dealt out over the shards of each step in turn, so that copies of a
+/// picture meet in neighbouring shards (timm's RepeatAugSampler with shards in place of ranks).
 class Sampler {
  public:
   struct Options {
@@ -22,8 +22,8 @@ class Sampler {
 
   explicit Sampler(const Options& options);
 
-  /// Without repeats the whole batches of the set; with repeats those of timm's selection, the set's
-  /// size rounded down to 256.
+  /// Without repeats the whole batches of the set; with repeats those of timm's selection, the
+  /// set's size rounded down to 256.
   int64_t steps_per_epoch() const { return steps_per_epoch_; }
   int64_t shard_batch_size() const { return options_.batch_size / options_.shards; }
   int64_t epoch_of(int64_t step) const { return step / steps_per_epoch_; }

@@ -12,7 +12,8 @@ double LearningRateSchedule::at(int64_t step) const {
   const int64_t warmup_length = warmup_epochs * unit;
   const int64_t length = epochs * unit;
   if (t < warmup_length) {
-    const int64_t pieces = cosine_after_warmup ? std::max<int64_t>(1, warmup_length - 1) : warmup_length;
+    const int64_t pieces =
+        cosine_after_warmup ? std::max<int64_t>(1, warmup_length - 1) : warmup_length;
     return warmup + static_cast<double>(t) * ((peak - warmup) / static_cast<double>(pieces));
   }
   if (t >= length) return minimum;

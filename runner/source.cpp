@@ -9,8 +9,11 @@ namespace lockstep::runner {
 Recipe read_source(const std::filesystem::path& source, const std::vector<std::string>& overrides) {
   if (is_run(source)) return Recipe::read(RunDirectory{source}.recipe(), overrides);
   if (is_checkpoint(source)) {
-    const std::filesystem::path root =
-        std::filesystem::absolute(source / ".").lexically_normal().parent_path().parent_path().parent_path();
+    const std::filesystem::path root = std::filesystem::absolute(source / ".")
+                                           .lexically_normal()
+                                           .parent_path()
+                                           .parent_path()
+                                           .parent_path();
     return Recipe::read(open_run(root).recipe(), overrides);
   }
   std::error_code code;

@@ -10,7 +10,8 @@
 
 namespace lockstep::runner {
 
-/// The recipe of a recipe file, a run or one of its checkpoints. Throws UsageError or CheckpointError.
+/// The recipe of a recipe file, a run or one of its checkpoints. Throws UsageError or
+/// CheckpointError.
 Recipe read_source(const std::filesystem::path& source, const std::vector<std::string>& overrides);
 
 /// What a launch of this many ranks on these machines decides for a recipe that leaves it open.

@@ -23,9 +23,12 @@ std::optional<at::ScalarType> type_of(const std::string& name) {
 
 const char* name_of(at::ScalarType type) {
   switch (type) {
-    case at::kFloat: return "F32";
-    case at::kLong: return "I64";
-    default: throw std::logic_error("a tensor of a type that is not written");
+    case at::kFloat:
+      return "F32";
+    case at::kLong:
+      return "I64";
+    default:
+      throw std::logic_error("a tensor of a type that is not written");
   }
 }
 
@@ -33,10 +36,11 @@ const char* name_of(at::ScalarType type) {
 
 void HostArrays::add(const std::string& name, const at::Tensor& tensor) {
   const at::Tensor host = tensors_.emplace_back(tensor.detach().cpu().contiguous());
-  arrays_.push_back({.name = name,
-                     .type = name_of(host.scalar_type()),
-                     .shape = host.sizes().vec(),
-                     .bytes = {static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()}});
+  arrays_.push_back(
+      {.name = name,
+       .type = name_of(host.scalar_type()),
+       .shape = host.sizes().vec(),
+       .bytes = {static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()}});
 }
 
 void HostArrays::add(const jobs::Tensors& tensors, const std::string& prefix) {
@@ -54,10 +58,10 @@ void read_tensors(const SafetensorsFile& file, const std::string& file_name,
     }
     const std::optional<at::ScalarType> type = type_of(array->type);
     if (!type || array->shape != tensor.sizes().vec()) {
-      throw DataError("E207", fmt::format("'{}' in '{}' is {} [{}], the model's is F32 [{}]",
-                                          prefix + name, file_name, array->type,
-                                          fmt::join(array->shape, ", "),
-                                          fmt::join(tensor.sizes().vec(), ", ")),
+      throw DataError("E207",
+                      fmt::format("'{}' in '{}' is {} [{}], the model's is F32 [{}]", prefix + name,
+                                  file_name, array->type, fmt::join(array->shape, ", "),
+                                  fmt::join(tensor.sizes().vec(), ", ")),
                       "it holds the weights of another model");
     }
     const at::Tensor host = at::empty(tensor.sizes(), *type);

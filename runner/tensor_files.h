@@ -9,8 +9,8 @@
 
 namespace lockstep::runner {
 
-/// Tensors as the arrays of a safetensors file: row-major in the order of their shape, whatever their
-/// layout in an arena. Holds the memory.
+/// Tensors as the arrays of a safetensors file: row-major in the order of their shape, whatever
+/// their layout in an arena. Holds the memory.
 class HostArrays {
  public:
   void add(const jobs::Tensors& tensors, const std::string& prefix = {});

@@ -51,12 +51,14 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
       data_threads_(data_threads(plan.options, world)),
       fields_(model.job->training_batches().fields(plan.sampler.shard_batch_size())),
       step_(*model.job, model.arenas, plan.options.update, device.kernels(),
-            arena_communicator(device, world.communicator(), gpu_communicator_), plan.options.shards),
+            arena_communicator(device, world.communicator(), gpu_communicator_),
+            plan.options.shards),
       saved_at_seconds_(progress.seconds),
       log_(run.log(world.rank())) {
-  log_.note(fmt::format("rank {} of {} on {}, process {}: step {} of {}, {} compute and {} data threads",
-                        world.rank(), world.size(), host_name(), getpid(), progress.step, plan.steps,
-                        plan.options.compute_threads, data_threads_));
+  log_.note(
+      fmt::format("rank {} of {} on {}, process {}: step {} of {}, {} compute and {} data threads",
+                  world.rank(), world.size(), host_name(), getpid(), progress.step, plan.steps,
+                  plan.options.compute_threads, data_threads_));
   start_loader();
   if (world.rank() != 0) return;
   metrics_log_.emplace(run.metrics(), progress.step);
@@ -113,8 +115,9 @@ StepResult Training::sum_over_shards() {
 }
 
 void Training::start_loader() {
-  loader_.emplace(*plan_.training_set, model_.job->training_batches(), plan_.sampler.shard_batch_size(),
-                  plan_.shards_of(world_.rank(), world_.size(), progress_.step), data_threads_, kLoaderSlots);
+  loader_.emplace(
+      *plan_.training_set, model_.job->training_batches(), plan_.sampler.shard_batch_size(),
+      plan_.shards_of(world_.rank(), world_.size(), progress_.step), data_threads_, kLoaderSlots);
 }
 
 jobs::Measures Training::evaluate_if_due() {
@@ -136,7 +139,8 @@ jobs::Measures Training::evaluate_if_due() {
 Votes Training::votes() {
   const double every = plan_.options.checkpoint_every.seconds;
   const Wishes wishes = requests_.poll();
-  const bool due = world_.rank() == 0 && every > 0.0 && progress_.seconds - saved_at_seconds_ >= every;
+  const bool due =
+      world_.rank() == 0 && every > 0.0 && progress_.seconds - saved_at_seconds_ >= every;
   return {.stop = wishes.stop, .save = wishes.save || due};
 }
 
@@ -154,27 +158,29 @@ void Training::save() {
   }
   const Time start = now();
   save_checkpoint(store_, plan_, progress_, model_.arenas);
-  log_.note(fmt::format("saved step {} in {:.2f} s", progress_.step, seconds_between(start, now())));
+  log_.note(
+      fmt::format("saved step {} in {:.2f} s", progress_.step, seconds_between(start, now())));
 }
 
 void Training::report(const StepResult& sums, jobs::Measures evaluation) {
   if (world_.rank() != 0) return;
   const int64_t done = progress_.step;
-  const bool logged = done % plan_.options.log_every_steps == 0 || done == 1 || done == plan_.steps ||
-                      !evaluation.empty();
-  monitoring::StepReport report{.step = done,
-                                .steps = plan_.steps,
-                                .epoch = plan_.sampler.epoch_of(done - 1),
-                                .loss = sums.loss,
-                                .learning_rate = plan_.learning_rate.at(done - 1),
-                                .gradient_norm = sums.gradient_norm,
-                                .samples = progress_.samples,
-                                .seconds = progress_.seconds,
-                                .step_seconds = step_seconds_,
-                                .data_wait_seconds = data_wait_seconds_,
-                                .weights_hash = {},
-                                .job = logged && sums.finite ? model_.job->report() : jobs::Measures(),
-                                .evaluation = std::move(evaluation)};
+  const bool logged = done % plan_.options.log_every_steps == 0 || done == 1 ||
+                      done == plan_.steps || !evaluation.empty();
+  monitoring::StepReport report{
+      .step = done,
+      .steps = plan_.steps,
+      .epoch = plan_.sampler.epoch_of(done - 1),
+      .loss = sums.loss,
+      .learning_rate = plan_.learning_rate.at(done - 1),
+      .gradient_norm = sums.gradient_norm,
+      .samples = progress_.samples,
+      .seconds = progress_.seconds,
+      .step_seconds = step_seconds_,
+      .data_wait_seconds = data_wait_seconds_,
+      .weights_hash = {},
+      .job = logged && sums.finite ? model_.job->report() : jobs::Measures(),
+      .evaluation = std::move(evaluation)};
   if (exposer_) exposer_->update(report);
   progress_line_->show(report);
   if (!logged) return;

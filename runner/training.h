@@ -24,12 +24,13 @@ namespace lockstep::runner {
 /// lockstep; rank 0 alone writes.
 class Training {
  public:
-  /// `model` has its weights; `progress` is how far they have come. After `deadline_seconds` the run
-  /// saves and stops; 0: never.
+  /// `model` has its weights; `progress` is how far they have come. After `deadline_seconds` the
+  /// run saves and stops; 0: never.
   Training(const RunPlan& plan, Model& model, World& world, const Device& device,
            const RunDirectory& run, Progress progress, double deadline_seconds);
 
-  /// done or stopped. Throws Error with ExitCode::non_finite, WriteError, DataError, CollectiveError.
+  /// done or stopped. Throws Error with ExitCode::non_finite, WriteError, DataError,
+  /// CollectiveError.
   ExitCode run();
 
  private:
@@ -68,7 +69,7 @@ class Training {
   double data_wait_seconds_ = 0.0;
   double step_seconds_ = 0.0;
   double saved_at_seconds_ = 0.0;
-  std::string concern_;  // the job's, when last asked
+  std::string concern_;      // the job's, when last asked
   int64_t failures_ = 0;     // numbers that could not be right, in a row
   int64_t failed_step_ = 0;  // at which the last was found
 

@@ -57,12 +57,13 @@ void Training::count_failure(const std::string& what) {
 
 void Training::give_up(const std::string& what) const {
   const std::vector<int64_t> saved = store_.steps();
-  throw Error(ExitCode::non_finite, "E601",
-              fmt::format("{}; the weights are those of step {}{}", what, progress_.step,
-                          failures_ > 1 ? fmt::format(", after {} failures in a row", failures_) : ""),
-              fmt::format("lower optimizer.learning_rate or lengthen the warm-up; {}",
-                          saved.empty() ? std::string("nothing was saved yet")
-                                        : fmt::format("the newest checkpoint is step {}", saved.back())));
+  throw Error(
+      ExitCode::non_finite, "E601",
+      fmt::format("{}; the weights are those of step {}{}", what, progress_.step,
+                  failures_ > 1 ? fmt::format(", after {} failures in a row", failures_) : ""),
+      fmt::format("lower optimizer.learning_rate or lengthen the warm-up; {}",
+                  saved.empty() ? std::string("nothing was saved yet")
+                                : fmt::format("the newest checkpoint is step {}", saved.back())));
 }
 
 // The run goes on from its newest sound checkpoint as if it had been resumed.

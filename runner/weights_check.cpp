@@ -20,7 +20,8 @@ struct Witness {
 
 uint64_t hash_of(const Arenas& arenas) {
   uint64_t hash = 0;
-  for (const at::Tensor& arena : {arenas.parameters, arenas.moment1, arenas.moment2, arenas.average}) {
+  for (const at::Tensor& arena :
+       {arenas.parameters, arenas.moment1, arenas.moment2, arenas.average}) {
     if (!arena.defined()) continue;
     const at::Tensor host = arena.cpu();
     hash = XXH3_64bits_withSeed(host.const_data_ptr(), host.nbytes(), hash);
@@ -38,7 +39,8 @@ std::string weights_that_differ(const Arenas& arenas, comm::Communicator& commun
   std::map<uint64_t, int> votes;
   for (const Witness& witness : all) ++votes[witness.hash];
   if (votes.size() == 1) return {};
-  const auto most = std::ranges::max_element(votes, {}, [](const auto& vote) { return vote.second; });
+  const auto most =
+      std::ranges::max_element(votes, {}, [](const auto& vote) { return vote.second; });
   const bool majority = 2 * most->second > communicator.size();
   std::string who;
   for (size_t rank = 0; rank < all.size(); ++rank) {

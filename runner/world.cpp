@@ -47,7 +47,8 @@ void World::start() {
   if (!launched) {
     if (number({"SLURM_PROCID"}) && number({"SLURM_NTASKS"}).value_or(1) > 1 &&
         number({"SLURM_STEP_NUM_TASKS"}).value_or(1) > 1) {
-      throw CollectiveError("E403", "Slurm started several processes that do not know of each other",
+      throw CollectiveError("E403",
+                            "Slurm started several processes that do not know of each other",
                             "use `srun --mpi=pmix lockstep ...`, or mpirun inside the job");
     }
     communicator_ = comm::make_single_communicator();

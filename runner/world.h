@@ -17,8 +17,8 @@ class World {
   World(const World&) = delete;
   World& operator=(const World&) = delete;
 
-  /// Joins the other processes (MPI_Init). Verbs that train or evaluate call it once their recipe is
-  /// known to be good. Throws CollectiveError (E403) when a launcher started several processes
+  /// Joins the other processes (MPI_Init). Verbs that train or evaluate call it once their recipe
+  /// is known to be good. Throws CollectiveError (E403) when a launcher started several processes
   /// that do not know of each other.
   void start();
 

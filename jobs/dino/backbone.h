@@ -19,11 +19,12 @@ class Backbone {
   virtual ~Backbone() = default;
 
   virtual int64_t dim() const = 0;
-  /// `crops`: pictures [B, 3, h, w], one tensor for each size. Features [all B, dim], in the order of
-  /// the crops, recorded for backward. `branch_scales` as Vit's.
+  /// `crops`: pictures [B, 3, h, w], one tensor for each size. Features [all B, dim], in the order
+  /// of the crops, recorded for backward. `branch_scales` as Vit's.
   virtual at::Tensor train(const std::vector<at::Tensor>& crops,
                            const at::Tensor& branch_scales) const = 0;
-  /// Features [B, dim] of pictures [B, 3, h, w], as a finished network gives them; not for backward.
+  /// Features [B, dim] of pictures [B, 3, h, w], as a finished network gives them; not for
+  /// backward.
   virtual at::Tensor features(const at::Tensor& images) const = 0;
   /// The transformer, for what looks at its tokens; null where there is none.
   virtual const Vit* vit() const { return nullptr; }

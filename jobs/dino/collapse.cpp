@@ -7,8 +7,8 @@ namespace lockstep::jobs {
 namespace {
 
 constexpr int64_t kReportsInARow = 20;
-constexpr double kNearly = 0.01;           // of the highest entropy, from either end
-constexpr double kNoDivergence = 0.01;     // of the highest entropy
+constexpr double kNearly = 0.01;        // of the highest entropy, from either end
+constexpr double kNoDivergence = 0.01;  // of the highest entropy
 constexpr double kAlikeDeviation = 0.02;
 
 constexpr std::string_view kTry =
@@ -41,14 +41,18 @@ void CollapseWatch::add(const CollapseSigns& signs) {
 std::string_view CollapseWatch::meaning(Kind kind) {
   switch (kind) {
     case Kind::uniform:
-      return "the training has collapsed: the teacher gives every prototype the same share for every "
-             "picture (its entropy is that of chance, and the student agrees), so that nothing is left "
+      return "the training has collapsed: the teacher gives every prototype the same share for "
+             "every "
+             "picture (its entropy is that of chance, and the student agrees), so that nothing is "
+             "left "
              "to learn";
     case Kind::single:
-      return "the training has collapsed: the teacher gives every picture to one prototype (its entropy "
+      return "the training has collapsed: the teacher gives every picture to one prototype (its "
+             "entropy "
              "is 0, and the student agrees), so that nothing is left to learn";
     case Kind::alike:
-      return "the training is collapsing: the teacher's features of all pictures point the same way "
+      return "the training is collapsing: the teacher's features of all pictures point the same "
+             "way "
              "(feature_std is nearly 0)";
     default:
       return "";

@@ -8,13 +8,14 @@ namespace lockstep::jobs {
 
 /// What tells a network that learns from one that has found a way not to.
 struct CollapseSigns {
-  double teacher_entropy = 0.0;    // nats; ln K: every target says the same of all prototypes
-  double divergence = 0.0;         // KL of the student from the teacher, nats
-  double feature_deviation = 1.0;  // of the teacher's features at length 1; 0: all pictures look alike
+  double teacher_entropy = 0.0;  // nats; ln K: every target says the same of all prototypes
+  double divergence = 0.0;       // KL of the student from the teacher, nats
+  double feature_deviation =
+      1.0;  // of the teacher's features at length 1; 0: all pictures look alike
 };
 
-/// The standard deviation, over all dimensions together, of vectors of length 1 whose mean has length
-/// `mean_norm`: sqrt(1 - mean_norm^2).
+/// The standard deviation, over all dimensions together, of vectors of length 1 whose mean has
+/// length `mean_norm`: sqrt(1 - mean_norm^2).
 double deviation_of_unit_vectors(double mean_norm);
 
 /// Watches the signs of a run. One bad step is no collapse: many in a row are. Not thread-safe.

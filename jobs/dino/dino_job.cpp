@@ -149,14 +149,15 @@ class DinoJob final : public Job {
       return copy_detection(*backbone, device, options_.evaluation, communicator, request);
     }
     if (request.task == "video") {
-      return video_segmentation(*backbone->vit(), device, options_.evaluation, communicator, request);
+      return video_segmentation(*backbone->vit(), device, options_.evaluation, communicator,
+                                request);
     }
     if (request.task == "attention") {
       return attention_maps(*backbone->vit(), device, options_.evaluation, communicator, request);
     }
     if (request.task == "linear") {
-      return linear_probe(*backbone, recipe_.crops(), *evaluation_, options_.evaluation, sets, communicator,
-                          request.outputs);
+      return linear_probe(*backbone, recipe_.crops(), *evaluation_, options_.evaluation, sets,
+                          communicator, request.outputs);
     }
     return knn_accuracy(*backbone, sets, *evaluation_, communicator, request.outputs);
   }

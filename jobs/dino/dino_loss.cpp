@@ -9,7 +9,8 @@
 
 namespace lockstep::jobs {
 
-at::Tensor dino_targets(const at::Tensor& teacher_logits, const at::Tensor& center, double temperature) {
+at::Tensor dino_targets(const at::Tensor& teacher_logits, const at::Tensor& center,
+                        double temperature) {
   return at::softmax((teacher_logits - center) / temperature, 1);
 }
 

@@ -15,10 +15,10 @@ struct DinoEvaluationOptions {
   int64_t linear_blocks = 4;            // a transformer's last, whose class tokens are looked at
   bool linear_average_pool = false;     // and the mean of the last one's patches
   int64_t attention_size = 480;         // pixels of either side
-  int64_t retrieval_size = 224;      // pixels of the longest side
-  bool retrieval_multiscale = false;  // features averaged over three scales
-  int64_t copy_size = 320;            // pixels of either side
-  int64_t video_size = 480;           // pixels of the short side
+  int64_t retrieval_size = 224;         // pixels of the longest side
+  bool retrieval_multiscale = false;    // features averaged over three scales
+  int64_t copy_size = 320;              // pixels of either side
+  int64_t video_size = 480;             // pixels of the short side
 };
 
 /// Backbone, head, teacher: the values are those of the recipe's keys.

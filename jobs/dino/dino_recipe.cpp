@@ -17,32 +17,38 @@ int64_t side(Settings& settings, std::string_view key, int64_t otherwise, int64_
              double least = 8) {
   const int64_t size = settings.integer(key, otherwise, {least, 1024});
   if (patch_size > 0 && size % patch_size != 0) {
-    settings.refuse(key, fmt::format("a side of {} pixels cannot be cut into patches of {}", size, patch_size),
-                    fmt::format("use a multiple of model.patch_size, as {}",
-                                (size / patch_size + 1) * patch_size));
+    settings.refuse(
+        key, fmt::format("a side of {} pixels cannot be cut into patches of {}", size, patch_size),
+        fmt::format("use a multiple of model.patch_size, as {}",
+                    (size / patch_size + 1) * patch_size));
   }
   return size;
 }
 
-// The official linear protocol looks at four blocks of small models, at one and its patches of large ones.
-void read_vit_evaluation(Settings& settings, const DinoOptions& model, DinoEvaluationOptions& options) {
+// The official linear protocol looks at four blocks of small models, at one and its patches of
+// large ones.
+void read_vit_evaluation(Settings& settings, const DinoOptions& model,
+                         DinoEvaluationOptions& options) {
   const bool large = model.model == "vit_base";
   options.linear_blocks = settings.integer("evaluation.linear_blocks", large ? 1 : 4, {1, 12});
   options.linear_average_pool = settings.flag("evaluation.linear_average_pool", large);
   if (options.linear_average_pool && options.linear_blocks > 1) {
-    settings.refuse("evaluation.linear_average_pool", "patches are averaged with one block's token alone",
+    settings.refuse("evaluation.linear_average_pool",
+                    "patches are averaged with one block's token alone",
                     "set evaluation.linear_blocks = 1");
   }
   options.attention_size = side(settings, "evaluation.attention_size", 480, model.patch_size);
   options.video_size = side(settings, "evaluation.video_size", 480, model.patch_size, /*least=*/64);
 }
 
-DinoEvaluationOptions read_evaluation(const JobInputs& inputs, Settings& settings, const DinoOptions& model) {
+DinoEvaluationOptions read_evaluation(const JobInputs& inputs, Settings& settings,
+                                      const DinoOptions& model) {
   DinoEvaluationOptions options;
   options.seed = inputs.seed;
   options.linear_epochs = settings.integer("evaluation.linear_epochs", 100, {1, 1e6});
   options.linear_batch_size = settings.integer("evaluation.linear_batch_size", 1024, {1, 1e6});
-  options.linear_learning_rate = settings.number("evaluation.linear_learning_rate", 0.001, {0.0, 1e3});
+  options.linear_learning_rate =
+      settings.number("evaluation.linear_learning_rate", 0.001, {0.0, 1e3});
   options.retrieval_size = settings.integer("evaluation.retrieval_size", 224, {32, 4096});
   options.retrieval_multiscale = settings.flag("evaluation.retrieval_multiscale", false);
   options.copy_size = side(settings, "evaluation.copy_size", 320, model.patch_size);
@@ -54,8 +60,8 @@ DinoEvaluationOptions read_evaluation(const JobInputs& inputs, Settings& setting
 void read_vit(Settings& settings, DinoOptions& options) {
   options.patch_size = settings.integer("model.patch_size", 16, {8, 16});
   if (options.patch_size != 8 && options.patch_size != 16) {
-    settings.refuse("model.patch_size", fmt::format("there is no model with patches of {} pixels",
-                                                    options.patch_size),
+    settings.refuse("model.patch_size",
+                    fmt::format("there is no model with patches of {} pixels", options.patch_size),
                     "8 or 16");
   }
   options.drop_path = settings.number("model.drop_path", 0.1, {0.0, 0.99});
@@ -99,10 +105,11 @@ MultiCropOptions read_crops(const JobInputs& inputs, int64_t patch_size, Setting
   crops.evaluation_resize =
       settings.integer("evaluation.resize", crops.evaluation_crop * 8 / 7, {8, 2048});
   if (crops.evaluation_resize < crops.evaluation_crop) {
-    settings.refuse("evaluation.resize",
-                    fmt::format("a short side of {} pixels is less than the {} that are cut out of it",
-                                crops.evaluation_resize, crops.evaluation_crop),
-                    "raise evaluation.resize, or lower evaluation.crop");
+    settings.refuse(
+        "evaluation.resize",
+        fmt::format("a short side of {} pixels is less than the {} that are cut out of it",
+                    crops.evaluation_resize, crops.evaluation_crop),
+        "raise evaluation.resize, or lower evaluation.crop");
   }
   return crops;
 }
@@ -138,8 +145,9 @@ DinoRecipe::DinoRecipe(DinoOptions options, MultiCropOptions crops)
 std::vector<NamedShape> DinoRecipe::parameters() const {
   const DinoOptions& o = options_;
   std::vector<NamedShape> all;
-  add(all, "backbone.", o.is_vit() ? vit_parameters(vit_shape(o.model, o.patch_size))
-                                   : resnet_parameters(resnet_shape(o.model, 0)));
+  add(all, "backbone.",
+      o.is_vit() ? vit_parameters(vit_shape(o.model, o.patch_size))
+                 : resnet_parameters(resnet_shape(o.model, 0)));
   add(all, "head.", head_parameters(o, feature_dim()));
   return all;
 }
@@ -167,8 +175,8 @@ Architecture DinoRecipe::architecture() const {
           .prefix = "backbone.",
           .classes = 0,
           .evaluation_size = crops_.evaluation_crop,
-          .evaluation_crop =
-              static_cast<double>(crops_.evaluation_crop) / static_cast<double>(crops_.evaluation_resize),
+          .evaluation_crop = static_cast<double>(crops_.evaluation_crop) /
+                             static_cast<double>(crops_.evaluation_resize),
           .interpolation = "bicubic",
           .formats = {"timm", "dino", "safetensors"}};
 }
@@ -193,8 +201,9 @@ std::vector<EvaluationTask> DinoRecipe::evaluation_tasks() const {
 std::vector<Schedule> DinoRecipe::schedules(const Timeline& timeline) const {
   return {{"teacher_momentum",
            [o = options_, timeline](int64_t step) { return teacher_momentum(o, timeline, step); }},
-          {"teacher_temperature",
-           [o = options_, timeline](int64_t step) { return teacher_temperature(o, timeline, step); }}};
+          {"teacher_temperature", [o = options_, timeline](int64_t step) {
+             return teacher_temperature(o, timeline, step);
+           }}};
 }
 
 // main_dino.py's defaults, for 8 GPUs.

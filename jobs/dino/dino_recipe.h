@@ -37,7 +37,8 @@ class DinoRecipe final : public JobRecipe {
 JobTraits dino_traits();
 std::unique_ptr<JobRecipe> read_dino(const JobInputs& inputs, Settings& settings);
 
-/// The momentum of the teacher for the update that follows `step` updates: a cosine to 1 over the run.
+/// The momentum of the teacher for the update that follows `step` updates: a cosine to 1 over the
+/// run.
 double teacher_momentum(const DinoOptions& options, const Timeline& timeline, int64_t step);
 /// The teacher's temperature: linear over the first epochs, the last of which has the final value;
 /// constant within an epoch.

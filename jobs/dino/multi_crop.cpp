@@ -44,10 +44,18 @@ pixels::Image jitter(pixels::Image image, Random& random) {
   const double hue = random.uniform(-0.1, 0.1);
   for (const int operation : order) {
     switch (operation) {
-      case 0: image = pixels::brightness(image, brightness); break;
-      case 1: image = pixels::contrast(image, contrast); break;
-      case 2: image = pixels::colour(image, saturation); break;
-      default: image = pixels::hue(image, hue); break;
+      case 0:
+        image = pixels::brightness(image, brightness);
+        break;
+      case 1:
+        image = pixels::contrast(image, contrast);
+        break;
+      case 2:
+        image = pixels::colour(image, saturation);
+        break;
+      default:
+        image = pixels::hue(image, hue);
+        break;
     }
   }
   return image;
@@ -99,7 +107,8 @@ class MultiCrop final : public BatchMaker {
                     static_cast<uint64_t>(key.sample));
       const pixels::Image image = make_view(source, views_[crop], random);
       pixels::normalise_like_torchvision(
-          image.rgb, array_of<float>(arrays, crop).data() + index * static_cast<int64_t>(image.rgb.size()));
+          image.rgb,
+          array_of<float>(arrays, crop).data() + index * static_cast<int64_t>(image.rgb.size()));
     }
     array_of<int64_t>(arrays, views_.size())[index] = key.sample;
   }

@@ -7,13 +7,13 @@
 
 namespace lockstep::jobs {
 
-/// Training: two global and some local crops of each picture, which is decoded once, with the official
-/// augmentation (main_dino.py, DataAugmentationDINO; Pillow's and torchvision's pixels). Fields:
-/// crops.0 ... crops.N [B, 3, side, side], the two global first; samples [B].
+/// Training: two global and some local crops of each picture, which is decoded once, with the
+/// official augmentation (main_dino.py, DataAugmentationDINO; Pillow's and torchvision's pixels).
+/// Fields: crops.0 ... crops.N [B, 3, side, side], the two global first; samples [B].
 std::unique_ptr<BatchMaker> make_multi_crop(const MultiCropOptions& options);
 
-/// Evaluation (eval_knn.py): the short side resized, the centre cut out, normalised. Fields: images,
-/// labels [B], samples [B].
+/// Evaluation (eval_knn.py): the short side resized, the centre cut out, normalised. Fields:
+/// images, labels [B], samples [B].
 std::unique_ptr<BatchMaker> make_dino_evaluation_batches(const MultiCropOptions& options);
 
 }  // namespace lockstep::jobs

@@ -31,14 +31,17 @@ at::Tensor add_branch(const at::Tensor& x, const at::Tensor& branch, const at::T
 Vit::Vit(const VitShape& shape, const Tensors& parameters, const std::string& prefix,
          at::ScalarType compute_type)
     : shape_(shape), compute_type_(compute_type) {
-  const auto affine = [&](const std::string& name) { return Affine::of(parameters, prefix + name); };
+  const auto affine = [&](const std::string& name) {
+    return Affine::of(parameters, prefix + name);
+  };
   class_token_ = parameters.at(prefix + "cls_token");
   positions_ = parameters.at(prefix + "pos_embed");
   patches_ = affine("patch_embed.proj");
   for (int64_t i = 0; i < shape.depth; ++i) {
     const std::string block = "blocks." + std::to_string(i) + ".";
-    blocks_.push_back({affine(block + "norm1"), affine(block + "attn.qkv"), affine(block + "attn.proj"),
-                       affine(block + "norm2"), affine(block + "mlp.fc1"), affine(block + "mlp.fc2")});
+    blocks_.push_back({affine(block + "norm1"), affine(block + "attn.qkv"),
+                       affine(block + "attn.proj"), affine(block + "norm2"),
+                       affine(block + "mlp.fc1"), affine(block + "mlp.fc2")});
   }
   norm_ = affine("norm");
 }
@@ -48,10 +51,11 @@ at::Tensor Vit::norm(const at::Tensor& x, const Affine& layer) const {
 }
 
 // The positions of a grid of another size, bicubic. The official rule adds 0.1 to the size that the
-// scale is taken from (interpolate_pos_encoding; dino issue 8), and so do weights trained by it expect;
-// a picture that is not square is resized even to its own grid.
+// scale is taken from (interpolate_pos_encoding; dino issue 8), and so do weights trained by it
+// expect; a picture that is not square is resized even to its own grid.
 at::Tensor Vit::positions(int64_t height, int64_t width) const {
-  const int64_t grid = shape_.grid(), rows = height / shape_.patch_size, columns = width / shape_.patch_size;
+  const int64_t grid = shape_.grid(), rows = height / shape_.patch_size,
+                columns = width / shape_.patch_size;
   if (height == width && rows == grid) return positions_;
   const auto scale = [grid](int64_t size) {
     return (static_cast<double>(size) + 0.1) / static_cast<double>(grid);
@@ -59,10 +63,10 @@ at::Tensor Vit::positions(int64_t height, int64_t width) const {
   const at::Tensor patches = positions_.narrow(1, 1, grid * grid)
                                  .reshape({1, grid, grid, shape_.dim})
                                  .permute({0, 3, 1, 2});
-  const at::Tensor resized =
-      at::upsample_bicubic2d(patches, {rows, columns}, /*align_corners=*/false, scale(rows), scale(columns));
-  return at::cat({positions_.narrow(1, 0, 1), resized.permute({0, 2, 3, 1}).reshape({1, -1, shape_.dim})},
-                 1);
+  const at::Tensor resized = at::upsample_bicubic2d(
+      patches, {rows, columns}, /*align_corners=*/false, scale(rows), scale(columns));
+  return at::cat(
+      {positions_.narrow(1, 0, 1), resized.permute({0, 2, 3, 1}).reshape({1, -1, shape_.dim})}, 1);
 }
 
 Vit::Stream Vit::embed(const std::vector<at::Tensor>& crops) const {
@@ -75,8 +79,9 @@ Vit::Stream Vit::embed(const std::vector<at::Tensor>& crops) const {
         at::conv2d(images.to(compute_type_), patches_.weight.to(compute_type_),
                    patches_.bias.to(compute_type_), {shape_.patch_size, shape_.patch_size});
     const at::Tensor patches = grid.flatten(2).transpose(1, 2).to(at::kFloat);
-    const at::Tensor tokens = at::cat({class_token_.expand({pictures, 1, shape_.dim}), patches}, 1) +
-                              positions(images.size(2), images.size(3));
+    const at::Tensor tokens =
+        at::cat({class_token_.expand({pictures, 1, shape_.dim}), patches}, 1) +
+        positions(images.size(2), images.size(3));
     stream.groups.push_back({begin, pictures, tokens.size(1)});
     begin += stream.groups.back().rows();
     parts.push_back(tokens.flatten(0, 1));
@@ -95,16 +100,18 @@ at::Tensor Vit::Stream::class_rows() const {
   return at::cat(parts);
 }
 
-// The heads of each group [pictures, heads, tokens, dim of a head], of rows [all tokens, dim]. Views, taken
-// apart along whole dimensions: backward puts them together by one copy, without zeros to add to.
+// The heads of each group [pictures, heads, tokens, dim of a head], of rows [all tokens, dim].
+// Views, taken apart along whole dimensions: backward puts them together by one copy, without zeros
+// to add to.
 std::vector<at::Tensor> Vit::heads(const at::Tensor& rows, const std::vector<Group>& groups) const {
   std::vector<int64_t> lengths;
   for (const Group& group : groups) lengths.push_back(group.rows());
   std::vector<at::Tensor> parts = rows.split_with_sizes(lengths);
   for (size_t i = 0; i < parts.size(); ++i) {
-    parts[i] = parts[i]
-                   .view({groups[i].pictures, groups[i].tokens, shape_.heads, shape_.dim / shape_.heads})
-                   .transpose(1, 2);
+    parts[i] =
+        parts[i]
+            .view({groups[i].pictures, groups[i].tokens, shape_.heads, shape_.dim / shape_.heads})
+            .transpose(1, 2);
   }
   return parts;
 }
@@ -171,9 +178,11 @@ at::Tensor Vit::Stream::spread(const at::Tensor& scales) const {
   return at::cat(parts, 1);
 }
 
-at::Tensor Vit::class_tokens(const std::vector<at::Tensor>& crops, const at::Tensor& branch_scales) const {
+at::Tensor Vit::class_tokens(const std::vector<at::Tensor>& crops,
+                             const at::Tensor& branch_scales) const {
   Stream stream = embed(crops);
-  const at::Tensor token_scales = branch_scales.defined() ? stream.spread(branch_scales) : at::Tensor();
+  const at::Tensor token_scales =
+      branch_scales.defined() ? stream.spread(branch_scales) : at::Tensor();
   const auto scales = [](const at::Tensor& all, size_t branch) {
     const bool scaled = all.defined() && branch > 1;  // the first block keeps all
     return scaled ? all[static_cast<int64_t>(branch)].unsqueeze(1) : at::Tensor();

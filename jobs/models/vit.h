@@ -12,23 +12,25 @@
 
 namespace lockstep::jobs {
 
-/// A vision transformer (Dosovitskiy et al. 2020, as the official DINO code has it: learnt positions,
-/// pre-norm, exact GELU, norm epsilon 1e-6) over given parameters under the official names after
-/// `prefix`. Holds views: cheap, moves with the arenas. Products run in `compute_type`; parameters, the
-/// residual stream and what comes out are float32. Pictures of several sizes go through together:
-/// whatever treats tokens one by one treats all of them in one call.
+/// A vision transformer (Dosovitskiy et al. 2020, as the official DINO code has it: learnt
+/// positions, pre-norm, exact GELU, norm epsilon 1e-6) over given parameters under the official
+/// names after `prefix`. Holds views: cheap, moves with the arenas. Products run in `compute_type`;
+/// parameters, the residual stream and what comes out are float32. Pictures of several sizes go
+/// through together: whatever treats tokens one by one treats all of them in one call.
 class Vit {
  public:
   Vit(const VitShape& shape, const Tensors& parameters, const std::string& prefix,
       at::ScalarType compute_type);
 
-  /// `crops`: pictures [B, 3, h, w], one tensor for each size; what is left over of a side after whole
-  /// patches is not looked at. The class tokens after the final norm [all B, dim], in the order of the
-  /// crops. `branch_scales`, undefined or [2 depth, all B]: what each residual branch of each picture is
-  /// multiplied by.
-  at::Tensor class_tokens(const std::vector<at::Tensor>& crops, const at::Tensor& branch_scales = {}) const;
+  /// `crops`: pictures [B, 3, h, w], one tensor for each size; what is left over of a side after
+  /// whole patches is not looked at. The class tokens after the final norm [all B, dim], in the
+  /// order of the crops. `branch_scales`, undefined or [2 depth, all B]: what each residual branch
+  /// of each picture is multiplied by.
+  at::Tensor class_tokens(const std::vector<at::Tensor>& crops,
+                          const at::Tensor& branch_scales = {}) const;
 
-  /// All tokens [B, 1 + patches, dim] after each of the last `count` blocks, through the final norm.
+  /// All tokens [B, 1 + patches, dim] after each of the last `count` blocks, through the final
+  /// norm.
   std::vector<at::Tensor> last_blocks(const at::Tensor& images, int64_t count) const;
   /// The attention of the last block [B, heads, 1 + patches, 1 + patches].
   at::Tensor last_attention(const at::Tensor& images) const;
@@ -54,7 +56,8 @@ class Vit {
 
   Stream embed(const std::vector<at::Tensor>& crops) const;
   at::Tensor positions(int64_t height, int64_t width) const;  // of a picture
-  void apply(const Block& block, Stream& stream, const at::Tensor& scales1, const at::Tensor& scales2) const;
+  void apply(const Block& block, Stream& stream, const at::Tensor& scales1,
+             const at::Tensor& scales2) const;
   at::Tensor apply_last(const Block& block, const Stream& stream, const at::Tensor& scales1,
                         const at::Tensor& scales2) const;
   at::Tensor perceive(const Block& block, const at::Tensor& x, const at::Tensor& scales) const;
@@ -71,9 +74,9 @@ class Vit {
   Affine norm_;
 };
 
-/// The official initial weights of the parameters after `prefix`: normal of deviation 0.02 for tokens,
-/// positions and products, torch's default for the patches (vision_transformer.py, _init_weights). A
-/// pure function of the seed and the order of `parameters`.
+/// The official initial weights of the parameters after `prefix`: normal of deviation 0.02 for
+/// tokens, positions and products, torch's default for the patches (vision_transformer.py,
+/// _init_weights). A pure function of the seed and the order of `parameters`.
 void initialise_vit(const Tensors& parameters, const std::string& prefix, uint64_t seed);
 
 }  // namespace lockstep::jobs

@@ -8,9 +8,9 @@
 
 namespace lockstep::jobs {
 
-/// The size of a vision transformer as the official DINO code has it (vision_transformer.py: vit_tiny,
-/// vit_small, vit_base). Its positions are learnt on the grid of a picture of 224 pixels a side,
-/// whatever it is trained on, so that weights go from one to the other; knows no torch.
+/// The size of a vision transformer as the official DINO code has it (vision_transformer.py:
+/// vit_tiny, vit_small, vit_base). Its positions are learnt on the grid of a picture of 224 pixels
+/// a side, whatever it is trained on, so that weights go from one to the other; knows no torch.
 struct VitShape {
   int64_t dim = 0;
   int64_t depth = 12;

@@ -24,7 +24,8 @@ uint8_t cut(double value) {
 template <int kCount>
 std::array<int, kCount> neighbours(int first, int limit) {
   std::array<int, kCount> places{};
-  for (int i = 0; i < kCount; ++i) places[static_cast<size_t>(i)] = std::clamp(first + i, 0, limit - 1);
+  for (int i = 0; i < kCount; ++i)
+    places[static_cast<size_t>(i)] = std::clamp(first + i, 0, limit - 1);
   return places;
 }
 
@@ -122,8 +123,8 @@ Image rotate(const Image& source, double degrees, Filter filter, Colour fill) {
   const double minus_s = rounded(-std::sin(radians));
   const double x = source.width / 2.0, y = source.height / 2.0;
   return affine(source,
-                {c, s, c * -x + s * -y + 0.0 + x, minus_s, c, minus_s * -x + c * -y + 0.0 + y}, filter,
-                fill);
+                {c, s, c * -x + s * -y + 0.0 + x, minus_s, c, minus_s * -x + c * -y + 0.0 + y},
+                filter, fill);
 }
 
 }  // namespace lockstep::pixels

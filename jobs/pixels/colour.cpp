@@ -184,9 +184,13 @@ Image contrast(const Image& source, double factor) {
   return blend(even(source, static_cast<uint8_t>(mean + 0.5)), source, factor);
 }
 
-Image brightness(const Image& source, double factor) { return blend(even(source, 0), source, factor); }
+Image brightness(const Image& source, double factor) {
+  return blend(even(source, 0), source, factor);
+}
 
-Image sharpness(const Image& source, double factor) { return blend(smooth(source), source, factor); }
+Image sharpness(const Image& source, double factor) {
+  return blend(smooth(source), source, factor);
+}
 
 Image flip_horizontal(const Image& source) {
   Image image(source.width, source.height);

@@ -56,10 +56,11 @@ Box random_resized_crop(int width, int height, const std::array<double, 2>& scal
 Image resized_centre(const Image& source, int target, int size, Filter filter) {
   const int shorter = std::min(source.width, source.height);
   const int longer = std::max(source.width, source.height);
-  const int scaled = static_cast<int>(static_cast<double>(static_cast<int64_t>(target) * longer) / shorter);
+  const int scaled =
+      static_cast<int>(static_cast<double>(static_cast<int64_t>(target) * longer) / shorter);
   const bool tall = source.width <= source.height;
-  const Image resized = pad(resize(source, {0, 0, source.width, source.height}, tall ? target : scaled,
-                                   tall ? scaled : target, filter),
+  const Image resized = pad(resize(source, {0, 0, source.width, source.height},
+                                   tall ? target : scaled, tall ? scaled : target, filter),
                             size);
   return crop(resized, {round_to_even((resized.width - size) / 2.0),
                         round_to_even((resized.height - size) / 2.0), size, size});

@@ -12,7 +12,8 @@ namespace lockstep::pixels {
 Box random_resized_crop(int width, int height, const std::array<double, 2>& scale,
                         const std::array<double, 2>& ratio, jobs::Random& random);
 
-/// The short side to `shorter`, then the centre `size` x `size` (torchvision Resize and CenterCrop).
+/// The short side to `shorter`, then the centre `size` x `size` (torchvision Resize and
+/// CenterCrop).
 Image resized_centre(const Image& source, int shorter, int size, Filter filter);
 
 /// The same with a short side of floor(size / crop) (timm transforms_imagenet_eval, mode "center").

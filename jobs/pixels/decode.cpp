@@ -2,8 +2,8 @@
 
 #include <cstdio>  // jpeglib.h wants FILE
 
-#include <jpeglib.h>
 #include <jerror.h>
+#include <jpeglib.h>
 #include <png.h>
 
 #include <algorithm>
@@ -155,8 +155,8 @@ void clip_wide_grey(const std::vector<uint8_t>& wide, Image& image) {
 
 Image decode_png(std::span<const std::byte> file) {
   PngSource source{.rest = file};
-  png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &source, on_png_error,
-                                           on_png_warning);
+  png_structp png =
+      png_create_read_struct(PNG_LIBPNG_VER_STRING, &source, on_png_error, on_png_warning);
   png_infop info = png_create_info_struct(png);
   const struct Release {
     png_structp png;

@@ -8,7 +8,8 @@
 namespace lockstep::pixels {
 namespace {
 
-// Whether the point (x, y) belongs to the figure; shapes live in [-1, 1] squared, textures everywhere.
+// Whether the point (x, y) belongs to the figure; shapes live in [-1, 1] squared, textures
+// everywhere.
 using Figure = bool (*)(double x, double y);
 
 bool stripe(double t) { return t - std::floor(t) < 0.5; }
@@ -28,14 +29,18 @@ struct Kind {
 constexpr Kind kKinds[] = {
     {"checkerboard", true, [](double x, double y) { return stripe(x) != stripe(y); }},
     {"circle", false, [](double x, double y) { return std::hypot(x, y) < 1.0; }},
-    {"cross", false, [](double x, double y) {
-       return (std::abs(x) < 0.28 && std::abs(y) < 1.0) || (std::abs(y) < 0.28 && std::abs(x) < 1.0);
+    {"cross", false,
+     [](double x, double y) {
+       return (std::abs(x) < 0.28 && std::abs(y) < 1.0) ||
+              (std::abs(y) < 0.28 && std::abs(x) < 1.0);
      }},
-    {"dots", true, [](double x, double y) {
+    {"dots", true,
+     [](double x, double y) {
        return std::hypot(x - std::floor(x) - 0.5, y - std::floor(y) - 0.5) < 0.3;
      }},
     {"horizontal_stripes", true, [](double, double y) { return stripe(y); }},
-    {"ring", false, [](double x, double y) {
+    {"ring", false,
+     [](double x, double y) {
        const double r = std::hypot(x, y);
        return r < 1.0 && r > 0.6;
      }},
@@ -71,13 +76,14 @@ std::vector<std::string> drawn_classes() {
 
 Image draw_picture(int64_t index, int side, jobs::Random& random) {
   const Kind& kind = kKinds[index];
-  const double hue =
-      (static_cast<double>(index) + random.uniform(-0.15, 0.15)) / static_cast<double>(std::size(kKinds));
+  const double hue = (static_cast<double>(index) + random.uniform(-0.15, 0.15)) /
+                     static_cast<double>(std::size(kKinds));
   const double light = random.uniform(-35.0, 35.0);
   const Level ground = draw_level(light + 105, light + 110, hue, random);
   const Level ink = draw_level(light + 150, light + 155, hue, random);
   const double tilt = random.uniform(-0.15, 0.15);
-  const double unit = side * (kind.texture ? random.uniform(0.10, 0.24) : random.uniform(0.16, 0.40));
+  const double unit =
+      side * (kind.texture ? random.uniform(0.10, 0.24) : random.uniform(0.16, 0.40));
   const double room = kind.texture ? side / 2.0 : side / 2.0 - unit;
   const double centre_x = side / 2.0 + random.uniform(-room, room);
   const double centre_y = side / 2.0 + random.uniform(-room, room);
@@ -90,7 +96,8 @@ Image draw_picture(int64_t index, int side, jobs::Random& random) {
       const double u = dx * std::cos(tilt) - dy * std::sin(tilt);
       const double v = dx * std::sin(tilt) + dy * std::cos(tilt);
       const Level& level = kind.figure(u, v) ? ink : ground;
-      const double grain = grains[static_cast<size_t>(y * kGrains / side * kGrains + x * kGrains / side)];
+      const double grain =
+          grains[static_cast<size_t>(y * kGrains / side * kGrains + x * kGrains / side)];
       for (size_t c = 0; c < 3; ++c) {
         image.at(x, y)[c] = static_cast<uint8_t>(std::clamp(level[c] + grain, 0.0, 255.0));
       }

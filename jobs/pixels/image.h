@@ -22,7 +22,9 @@ struct Image {
         height(height_pixels),
         rgb(static_cast<size_t>(width_pixels) * static_cast<size_t>(height_pixels) * 3) {}
 
-  uint8_t* row(int y) { return rgb.data() + static_cast<size_t>(y) * static_cast<size_t>(width) * 3; }
+  uint8_t* row(int y) {
+    return rgb.data() + static_cast<size_t>(y) * static_cast<size_t>(width) * 3;
+  }
   const uint8_t* row(int y) const {
     return rgb.data() + static_cast<size_t>(y) * static_cast<size_t>(width) * 3;
   }
@@ -42,7 +44,8 @@ struct ImageError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// What geometric operations take between pixels; Lanczos over three pixels a side, in resize() alone.
+/// What geometric operations take between pixels; Lanczos over three pixels a side, in resize()
+/// alone.
 enum class Filter { bilinear, bicubic, lanczos };
 
 }  // namespace lockstep::pixels

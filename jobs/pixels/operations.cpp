@@ -24,7 +24,9 @@ constexpr auto solarize_above = [](const Image& i, double v, const Geometry&) {
   return solarize(i, static_cast<int>(v));
 };
 constexpr auto colour_by = [](const Image& i, double v, const Geometry&) { return colour(i, v); };
-constexpr auto contrast_by = [](const Image& i, double v, const Geometry&) { return contrast(i, v); };
+constexpr auto contrast_by = [](const Image& i, double v, const Geometry&) {
+  return contrast(i, v);
+};
 constexpr auto brightness_by = [](const Image& i, double v, const Geometry&) {
   return brightness(i, v);
 };
@@ -36,13 +38,15 @@ const Operation kOperations[] = {
     {"AutoContrast", [](const Image& i, double, const Geometry&) { return auto_contrast(i); }},
     {"Equalize", [](const Image& i, double, const Geometry&) { return equalize(i); }},
     {"Invert", [](const Image& i, double, const Geometry&) { return invert(i); }},
-    {"Rotate", [](const Image& i, double v, const Geometry& g) { return rotate(i, v, g.filter, g.fill); }},
+    {"Rotate",
+     [](const Image& i, double v, const Geometry& g) { return rotate(i, v, g.filter, g.fill); }},
     {"Posterize", posterize_bits},
     {"PosterizeIncreasing", posterize_bits},
     {"PosterizeOriginal", posterize_bits},
     {"Solarize", solarize_above},
     {"SolarizeIncreasing", solarize_above},
-    {"SolarizeAdd", [](const Image& i, double v, const Geometry&) { return solarize_add(i, static_cast<int>(v)); }},
+    {"SolarizeAdd", [](const Image& i, double v,
+                       const Geometry&) { return solarize_add(i, static_cast<int>(v)); }},
     {"Color", colour_by},
     {"ColorIncreasing", colour_by},
     {"Contrast", contrast_by},
@@ -51,10 +55,18 @@ const Operation kOperations[] = {
     {"BrightnessIncreasing", brightness_by},
     {"Sharpness", sharpness_by},
     {"SharpnessIncreasing", sharpness_by},
-    {"ShearX", [](const Image& i, double v, const Geometry& g) { return affine(i, {1, v, 0, 0, 1, 0}, g.filter, g.fill); }},
-    {"ShearY", [](const Image& i, double v, const Geometry& g) { return affine(i, {1, 0, 0, v, 1, 0}, g.filter, g.fill); }},
-    {"TranslateXRel", [](const Image& i, double v, const Geometry& g) { return move(i, v * i.width, 0, g); }},
-    {"TranslateYRel", [](const Image& i, double v, const Geometry& g) { return move(i, 0, v * i.height, g); }},
+    {"ShearX",
+     [](const Image& i, double v, const Geometry& g) {
+       return affine(i, {1, v, 0, 0, 1, 0}, g.filter, g.fill);
+     }},
+    {"ShearY",
+     [](const Image& i, double v, const Geometry& g) {
+       return affine(i, {1, 0, 0, v, 1, 0}, g.filter, g.fill);
+     }},
+    {"TranslateXRel",
+     [](const Image& i, double v, const Geometry& g) { return move(i, v * i.width, 0, g); }},
+    {"TranslateYRel",
+     [](const Image& i, double v, const Geometry& g) { return move(i, 0, v * i.height, g); }},
     {"GaussianBlur", [](const Image& i, double v, const Geometry&) { return gaussian_blur(i, v); }},
     {"Grayscale", [](const Image& i, double, const Geometry&) { return greyscale(i); }},
     {"Hue", [](const Image& i, double v, const Geometry&) { return hue(i, v); }},

@@ -12,19 +12,32 @@ namespace {
 
 constexpr double kFullMagnitude = 10.0;
 
-const std::vector<const char*> kPlain{
-    "AutoContrast", "Equalize", "Invert", "Rotate", "Posterize", "Solarize", "SolarizeAdd", "Color",
-    "Contrast", "Brightness", "Sharpness", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel"};
-const std::vector<const char*> kIncreasing{
-    "AutoContrast", "Equalize", "Invert", "Rotate", "PosterizeIncreasing", "SolarizeIncreasing",
-    "SolarizeAdd", "ColorIncreasing", "ContrastIncreasing", "BrightnessIncreasing",
-    "SharpnessIncreasing", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel"};
+const std::vector<const char*> kPlain{"AutoContrast", "Equalize",      "Invert",       "Rotate",
+                                      "Posterize",    "Solarize",      "SolarizeAdd",  "Color",
+                                      "Contrast",     "Brightness",    "Sharpness",    "ShearX",
+                                      "ShearY",       "TranslateXRel", "TranslateYRel"};
+const std::vector<const char*> kIncreasing{"AutoContrast",
+                                           "Equalize",
+                                           "Invert",
+                                           "Rotate",
+                                           "PosterizeIncreasing",
+                                           "SolarizeIncreasing",
+                                           "SolarizeAdd",
+                                           "ColorIncreasing",
+                                           "ContrastIncreasing",
+                                           "BrightnessIncreasing",
+                                           "SharpnessIncreasing",
+                                           "ShearX",
+                                           "ShearY",
+                                           "TranslateXRel",
+                                           "TranslateYRel"};
 
 double parse_number(std::string_view section, std::string_view digits) {
   double value = 0.0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
   if (error != std::errc() || end != digits.data() + digits.size()) {
-    throw std::invalid_argument("'" + std::string(section) + "' in the RandAugment text has no number");
+    throw std::invalid_argument("'" + std::string(section) +
+                                "' in the RandAugment text has no number");
   }
   return value;
 }
@@ -50,17 +63,26 @@ RandAugment RandAugment::parse(std::string_view text) {
     const size_t digits = std::min(section.find_first_of("0123456789."), section.size());
     const std::string_view key = section.substr(0, digits);
     if (key.starts_with('t')) {
-      throw std::invalid_argument("'" + std::string(section) + "' names a set of operations that is "
+      throw std::invalid_argument("'" + std::string(section) +
+                                  "' names a set of operations that is "
                                   "not supported");
     }
     const double value = parse_number(section, section.substr(digits));
-    if (key == "m") augment.magnitude_ = std::trunc(value);
-    else if (key == "n") augment.layers_ = static_cast<int>(std::clamp(value, 0.0, 100.0));
-    else if (key == "p") augment.probability_ = value;
-    else if (key == "mstd") augment.deviation_ = value;
-    else if (key == "mmax") augment.most_ = std::trunc(value);
-    else if (key == "inc") increasing = value != 0.0;
-    else throw std::invalid_argument("'" + std::string(section) + "' is not a part of a RandAugment text");
+    if (key == "m")
+      augment.magnitude_ = std::trunc(value);
+    else if (key == "n")
+      augment.layers_ = static_cast<int>(std::clamp(value, 0.0, 100.0));
+    else if (key == "p")
+      augment.probability_ = value;
+    else if (key == "mstd")
+      augment.deviation_ = value;
+    else if (key == "mmax")
+      augment.most_ = std::trunc(value);
+    else if (key == "inc")
+      increasing = value != 0.0;
+    else
+      throw std::invalid_argument("'" + std::string(section) +
+                                  "' is not a part of a RandAugment text");
   }
   augment.uniform_ = augment.deviation_ > 100.0;
   augment.operations_ = increasing ? kIncreasing : kPlain;
@@ -79,11 +101,12 @@ double RandAugment::draw_magnitude(jobs::Random& random) const {
 
 Image RandAugment::apply(Image image, jobs::Random& random, const Geometry& geometry) const {
   for (int i = 0; i < layers_; ++i) {
-    const char* name =
-        operations_[static_cast<size_t>(random.integer(0, static_cast<int64_t>(operations_.size())))];
+    const char* name = operations_[static_cast<size_t>(
+        random.integer(0, static_cast<int64_t>(operations_.size())))];
     if (!random.chance(probability_)) continue;
     const double magnitude = draw_magnitude(random);
-    image = apply_operation(image, name, operation_value(name, magnitude, random.chance(0.5)), geometry);
+    image = apply_operation(image, name, operation_value(name, magnitude, random.chance(0.5)),
+                            geometry);
   }
   return image;
 }

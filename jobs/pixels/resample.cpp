@@ -56,7 +56,8 @@ Taps plan_taps(int inputs, float extent, int outputs, Filter filter) {
     const int end = std::min(inputs, static_cast<int>(centre + support + 0.5));
     double sum = 0.0;
     for (int i = 0; i < end - begin; ++i) {
-      exact[static_cast<size_t>(i)] = weight(filter, (i + begin - centre + 0.5) * (1.0 / filter_scale));
+      exact[static_cast<size_t>(i)] =
+          weight(filter, (i + begin - centre + 0.5) * (1.0 / filter_scale));
       sum += exact[static_cast<size_t>(i)];
     }
     int32_t* fixed = &taps.weights[static_cast<size_t>(output) * static_cast<size_t>(taps.most)];
@@ -79,14 +80,17 @@ uint8_t to_byte(int32_t sum) {
 constexpr int kRows = 16;
 constexpr int kLanes = 3 * kRows;
 
-LOCKSTEP_CLONES void resize_rows(const uint8_t* turned, const Taps& taps, int outputs, uint8_t* result) {
+LOCKSTEP_CLONES void resize_rows(const uint8_t* turned, const Taps& taps, int outputs,
+                                 uint8_t* result) {
   for (int x = 0; x < outputs; ++x) {
     int32_t sums[kLanes];
     std::fill_n(sums, kLanes, kRounding);
-    const uint8_t* source = turned + static_cast<ptrdiff_t>(taps.first[static_cast<size_t>(x)]) * kLanes;
+    const uint8_t* source =
+        turned + static_cast<ptrdiff_t>(taps.first[static_cast<size_t>(x)]) * kLanes;
     const int32_t* weights = &taps.weights[static_cast<size_t>(x) * static_cast<size_t>(taps.most)];
     for (int t = 0; t < taps.count[static_cast<size_t>(x)]; ++t) {
-      for (int lane = 0; lane < kLanes; ++lane) sums[lane] += source[t * kLanes + lane] * weights[t];
+      for (int lane = 0; lane < kLanes; ++lane)
+        sums[lane] += source[t * kLanes + lane] * weights[t];
     }
     for (int lane = 0; lane < kLanes; ++lane) result[x * kLanes + lane] = to_byte(sums[lane]);
   }
@@ -148,8 +152,8 @@ Image resize_vertically(const Image& source, float extent, int height, Filter fi
 }
 
 // Of `box`, the part that is `right` wide and `bottom` high.
-Image resize_within(const Image& source, const Box& box, float right, float bottom, int width, int height,
-                    Filter filter) {
+Image resize_within(const Image& source, const Box& box, float right, float bottom, int width,
+                    int height, Filter filter) {
   const auto in_width = [&](const Image& image, const Box& part) {
     const bool same = width == part.width && right == static_cast<float>(width);
     return same ? crop(image, part) : resize_horizontally(image, part, right, width, filter);
@@ -166,8 +170,8 @@ Image resize_within(const Image& source, const Box& box, float right, float bott
   return in_height(in_width(source, box));
 }
 
-// The mean of `box`, rounded as Pillow's reduce() does: a product with the inverse in 24-bit fixed point,
-// which is itself a float32.
+// The mean of `box`, rounded as Pillow's reduce() does: a product with the inverse in 24-bit fixed
+// point, which is itself a float32.
 void average_block(const Image& source, const Box& box, uint8_t* pixel) {
   const auto count = static_cast<uint32_t>(box.width * box.height);
   const auto inverse = static_cast<uint32_t>(16777216.0f / static_cast<float>(count));
@@ -188,8 +192,9 @@ Image reduce(const Image& source, int x_factor, int y_factor) {
   for (int y = 0; y < image.height; ++y) {
     for (int x = 0; x < image.width; ++x) {
       const int left = x * x_factor, top = y * y_factor;
-      average_block(source, {left, top, std::min(x_factor, source.width - left),
-                             std::min(y_factor, source.height - top)},
+      average_block(source,
+                    {left, top, std::min(x_factor, source.width - left),
+                     std::min(y_factor, source.height - top)},
                     image.at(x, y));
     }
   }
@@ -214,12 +219,14 @@ Image crop(const Image& source, const Box& box) {
 }
 
 Image resize(const Image& source, const Box& box, int width, int height, Filter filter) {
-  return resize_within(source, box, static_cast<float>(box.width), static_cast<float>(box.height), width,
-                       height, filter);
+  return resize_within(source, box, static_cast<float>(box.width), static_cast<float>(box.height),
+                       width, height, filter);
 }
 
-Image resize_part(const Image& source, float right, float bottom, int width, int height, Filter filter) {
-  return resize_within(source, {0, 0, source.width, source.height}, right, bottom, width, height, filter);
+Image resize_part(const Image& source, float right, float bottom, int width, int height,
+                  Filter filter) {
+  return resize_within(source, {0, 0, source.width, source.height}, right, bottom, width, height,
+                       filter);
 }
 
 Image thumbnail(const Image& source, int longest) {
@@ -235,11 +242,14 @@ Image thumbnail(const Image& source, int longest) {
     });
   }
   constexpr double kGap = 2.0;
-  const int x_factor = std::max(1, static_cast<int>(static_cast<double>(source.width) / width / kGap));
-  const int y_factor = std::max(1, static_cast<int>(static_cast<double>(source.height) / height / kGap));
+  const int x_factor =
+      std::max(1, static_cast<int>(static_cast<double>(source.width) / width / kGap));
+  const int y_factor =
+      std::max(1, static_cast<int>(static_cast<double>(source.height) / height / kGap));
   const float right = static_cast<float>(source.width) / static_cast<float>(x_factor);
   const float bottom = static_cast<float>(source.height) / static_cast<float>(y_factor);
-  return resize_part(reduce(source, x_factor, y_factor), right, bottom, width, height, Filter::lanczos);
+  return resize_part(reduce(source, x_factor, y_factor), right, bottom, width, height,
+                     Filter::lanczos);
 }
 
 }  // namespace lockstep::pixels

@@ -19,8 +19,8 @@ struct Mixing {
 /// both on either is taken with the same chance.
 Mixing draw_mixing(double mixup_alpha, double cutmix_alpha, int64_t size, Random& random);
 
-/// Mixes `count` pictures (uint8, `size` x `size` x 3 each, rows last) in place. Mixup adds in float32
-/// and rounds to even, as timm's collate does.
+/// Mixes `count` pictures (uint8, `size` x `size` x 3 each, rows last) in place. Mixup adds in
+/// float32 and rounds to even, as timm's collate does.
 void mix_pictures(const Mixing& mixing, int64_t count, int64_t size, std::span<uint8_t> pictures);
 
 /// Targets [count, classes]: lambda for a row's own label, the rest for its partner's.

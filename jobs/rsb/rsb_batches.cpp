@@ -44,8 +44,8 @@ class TrainingBatches final : public BatchMaker {
                   static_cast<uint64_t>(key.epoch) << 8 | static_cast<uint64_t>(key.repeat),
                   static_cast<uint64_t>(key.sample));
     const pixels::Image source = pixels::decode(file);
-    const pixels::Box box = pixels::random_resized_crop(source.width, source.height,
-                                                        options_.scale, options_.ratio, random);
+    const pixels::Box box = pixels::random_resized_crop(source.width, source.height, options_.scale,
+                                                        options_.ratio, random);
     const int size = static_cast<int>(options_.size);
     pixels::Image image = pixels::resize(source, box, size, size, filter(random));
     if (random.chance(options_.flip)) image = pixels::flip_horizontal(image);
@@ -91,11 +91,12 @@ std::unique_ptr<BatchMaker> make_rsb_training_batches(const RsbBatchOptions& opt
 
 std::unique_ptr<BatchMaker> make_rsb_evaluation_batches(const RsbBatchOptions& options) {
   const auto size = static_cast<int>(options.evaluation_size);
-  const pixels::Filter filter = options.interpolation == "bilinear" ? pixels::Filter::bilinear
-                                                                    : pixels::Filter::bicubic;
+  const pixels::Filter filter =
+      options.interpolation == "bilinear" ? pixels::Filter::bilinear : pixels::Filter::bicubic;
   return make_evaluation_batches(
       size,
-      [size, share = options.evaluation_crop, filter](const pixels::Image& image, const SampleKey&) {
+      [size, share = options.evaluation_crop, filter](const pixels::Image& image,
+                                                      const SampleKey&) {
         return pixels::evaluation_crop(image, size, share, filter);
       },
       pixels::normalise_like_timm);

@@ -27,8 +27,9 @@ class RsbJob final : public Job {
         seed_(recipe.batches().seed),
         shape_(resnet_shape(options_.model, options_.classes)),
         compute_type_(placement.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat),
-        device_(placement.gpu < 0 ? at::Device(at::kCPU)
-                                  : at::Device(at::kCUDA, static_cast<at::DeviceIndex>(placement.gpu))),
+        device_(placement.gpu < 0
+                    ? at::Device(at::kCPU)
+                    : at::Device(at::kCUDA, static_cast<at::DeviceIndex>(placement.gpu))),
         training_(recipe.training_batches()),
         evaluation_(recipe.evaluation_batches()) {}
 
@@ -78,12 +79,14 @@ class RsbJob final : public Job {
     return rsb_loss(logits, batch.at("targets"), options_);
   }
 
-  // Every shard's running statistics start alike and follow linearly, so moving by the mean of their
-  // batches is the mean of all their running statistics: what timm's --dist-bn reduce leaves behind.
+  // Every shard's running statistics start alike and follow linearly, so moving by the mean of
+  // their batches is the mean of all their running statistics: what timm's --dist-bn reduce leaves
+  // behind.
   void after_sum(const Tensors& sums, int64_t shards) override {
     const at::NoGradGuard no_grad;
     for (const auto& [name, running] : state_.buffers) {
-      running.mul_(1.0 - BatchNorm::kMomentum).add_(sums.at(name), BatchNorm::kMomentum / static_cast<double>(shards));
+      running.mul_(1.0 - BatchNorm::kMomentum)
+          .add_(sums.at(name), BatchNorm::kMomentum / static_cast<double>(shards));
     }
   }
 
@@ -97,10 +100,10 @@ class RsbJob final : public Job {
 
  private:
   at::Tensor branch_scales(const ShardKey& key, const at::Tensor& images) const {
-    const at::Tensor scales = draw_branch_scales(
-        options_.drop_path, model_->residual_blocks(), 1, images.size(0),
-        Random(seed_, Purpose::drop_path, static_cast<uint64_t>(key.step),
-               static_cast<uint64_t>(key.shard)));
+    const at::Tensor scales =
+        draw_branch_scales(options_.drop_path, model_->residual_blocks(), 1, images.size(0),
+                           Random(seed_, Purpose::drop_path, static_cast<uint64_t>(key.step),
+                                  static_cast<uint64_t>(key.shard)));
     return scales.defined() ? scales.to(device_) : scales;
   }
 
@@ -158,7 +161,8 @@ at::Tensor rsb_loss(const at::Tensor& logits, const at::Tensor& mixed, const Rsb
   if (options.loss == "cross_entropy") {
     return -(targets * at::log_softmax(logits, 1)).sum(1).mean();
   }
-  if (options.target_threshold >= 0.0) targets = targets.gt(options.target_threshold).to(at::kFloat);
+  if (options.target_threshold >= 0.0)
+    targets = targets.gt(options.target_threshold).to(at::kFloat);
   return at::binary_cross_entropy_with_logits(logits, targets);
 }
 

@@ -14,7 +14,7 @@ struct RsbOptions {
   std::string loss = "bce";        // or "cross_entropy"
   double target_threshold = -1.0;  // bce: targets above become 1, others 0; negative: soft targets
   double smoothing = 0.0;
-  double average_decay = 0.0;      // 0: no average
+  double average_decay = 0.0;  // 0: no average
 };
 
 /// How the pictures of one recipe become batches.

@@ -22,10 +22,10 @@ RsbOptions read_model_and_loss(const JobInputs& inputs, Settings& settings) {
                     "add --set model.classes=N");
   }
   if (options.classes < inputs.data_classes) {
-    settings.refuse("model.classes",
-                    fmt::format("the data has {} classes, the model {}", inputs.data_classes,
-                                options.classes),
-                    "leave the key out to take the data's number");
+    settings.refuse(
+        "model.classes",
+        fmt::format("the data has {} classes, the model {}", inputs.data_classes, options.classes),
+        "leave the key out to take the data's number");
   }
   options.drop_path = settings.number("model.drop_path", 0.0, {0.0, 0.99});
   options.loss = settings.text("loss.name", "bce", {"bce", "cross_entropy"});
@@ -36,12 +36,14 @@ RsbOptions read_model_and_loss(const JobInputs& inputs, Settings& settings) {
                     "take the key out, or loss.name = \"bce\"");
   }
   const double off = options.smoothing / static_cast<double>(options.classes);
-  if (options.target_threshold >= 0.0 && options.smoothing > 0.0 && options.target_threshold < off) {
-    settings.refuse("loss.target_threshold",
-                    fmt::format("smoothing lifts every target to {:g}, above the threshold {:g}: all "
-                                "targets would become 1",
-                                off, options.target_threshold),
-                    "use smoothing without a threshold, or a threshold without smoothing");
+  if (options.target_threshold >= 0.0 && options.smoothing > 0.0 &&
+      options.target_threshold < off) {
+    settings.refuse(
+        "loss.target_threshold",
+        fmt::format("smoothing lifts every target to {:g}, above the threshold {:g}: all "
+                    "targets would become 1",
+                    off, options.target_threshold),
+        "use smoothing without a threshold, or a threshold without smoothing");
   }
   options.average_decay = settings.number("average.decay", 0.0, {0.0, 1.0});
   return options;
@@ -69,10 +71,11 @@ RsbBatchOptions read_augmentation(const JobInputs& inputs, int64_t classes, Sett
   batches.mixup = settings.number("augmentation.mixup", 0.0, {0.0, 100.0});
   batches.cutmix = settings.number("augmentation.cutmix", 0.0, {0.0, 100.0});
   if ((batches.mixup > 0.0 || batches.cutmix > 0.0) && inputs.shard_batch_size % 2 != 0) {
-    settings.refuse("batch.size",
-                    fmt::format("a shard has {} pictures, and mixup pairs them: the number must be even",
-                                inputs.shard_batch_size),
-                    "change batch.size or batch.shards, or switch off augmentation.mixup and cutmix");
+    settings.refuse(
+        "batch.size",
+        fmt::format("a shard has {} pictures, and mixup pairs them: the number must be even",
+                    inputs.shard_batch_size),
+        "change batch.size or batch.shards, or switch off augmentation.mixup and cutmix");
   }
   return batches;
 }

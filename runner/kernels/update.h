@@ -6,11 +6,12 @@
 
 namespace lockstep::runner {
 
-/// The rule that turns gradients into a step. `lamb`: timm's Lamb (You et al. 2019), gradients clipped
-/// to a global norm of 1 and no trust ratio where weights do not decay. `adamw`: torch.optim.AdamW.
-/// `sgd`: momentum with Nesterov as timm's "sgd"; `momentum`: without; both add the decay to the
-/// gradient. `lars`: that of the official DINO code (utils.py, LARS): momentum over gradients that are
-/// scaled to the weights where these decay, with neither decay nor scaling elsewhere.
+/// The rule that turns gradients into a step. `lamb`: timm's Lamb (You et al. 2019), gradients
+/// clipped to a global norm of 1 and no trust ratio where weights do not decay. `adamw`:
+/// torch.optim.AdamW. `sgd`: momentum with Nesterov as timm's "sgd"; `momentum`: without; both add
+/// the decay to the gradient. `lars`: that of the official DINO code (utils.py, LARS): momentum
+/// over gradients that are scaled to the weights where these decay, with neither decay nor scaling
+/// elsewhere.
 enum class UpdateRule { lamb, adamw, sgd, momentum, lars };
 
 struct UpdateOptions {
@@ -20,7 +21,7 @@ struct UpdateOptions {
   double epsilon = 1e-6;
   double momentum = 0.9;
   double clip_gradient = 0.0;  // largest L2 norm; 0: not clipped
-  bool clip_each = false;      // each segment by its own norm (DINO) instead of all by the common one
+  bool clip_each = false;  // each segment by its own norm (DINO) instead of all by the common one
 };
 
 /// One parameter within the flat arenas; `offset` and `size` in floats.
@@ -28,7 +29,8 @@ struct UpdateSegment {
   int64_t offset = 0;
   int64_t size = 0;
   bool decays = true;
-  int64_t frozen_steps = 0;  // so many updates at first leave it out; the average follows all the same
+  int64_t frozen_steps =
+      0;  // so many updates at first leave it out; the average follows all the same
 };
 
 /// The numbers of one update.
@@ -61,7 +63,8 @@ void update(std::span<const UpdateSegment> segments, const UpdateOptions& option
             const UpdateStep& step, std::span<const double> gradient_squared_norms,
             const UpdateMemory& memory);
 
-/// The two passes of one kind of device. squared_norms() and update() above are those of processors.
+/// The two passes of one kind of device. squared_norms() and update() above are those of
+/// processors.
 struct UpdateKernels {
   decltype(&squared_norms) norms = &squared_norms;
   decltype(&lockstep::runner::update) update = &lockstep::runner::update;

@@ -5,7 +5,8 @@
 #include "runner/kernels/update_scalars.h"
 
 // One source for all x86-64 processors: the loader picks the widest version that runs.
-#define LOCKSTEP_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define LOCKSTEP_CLONES \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 
 namespace lockstep::runner {
 namespace {
@@ -53,8 +54,8 @@ LOCKSTEP_CLONES void adamw(const UpdateScalars& s, int64_t size, float* p, const
   }
 }
 
-LOCKSTEP_CLONES void sgd(const UpdateScalars& s, bool nesterov, int64_t size, float* p, const float* g,
-                         float* m) {
+LOCKSTEP_CLONES void sgd(const UpdateScalars& s, bool nesterov, int64_t size, float* p,
+                         const float* g, float* m) {
   const float kept = s.first ? 0.0f : s.momentum;
   const float ahead = nesterov ? s.momentum : 1.0f;
   const float now = nesterov ? 1.0f : 0.0f;
@@ -112,7 +113,8 @@ void optimise(UpdateRule rule, const UpdateSegment& segment, const UpdateScalars
       break;
     case UpdateRule::lars:
       add_decay(s, size, p, g);
-      add_momentum(s, segment.decays ? static_cast<float>(trust_ratio(kLarsTrust, size, p, g)) : 1.0f,
+      add_momentum(s,
+                   segment.decays ? static_cast<float>(trust_ratio(kLarsTrust, size, p, g)) : 1.0f,
                    size, p, g, m);
       break;
   }

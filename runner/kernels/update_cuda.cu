@@ -7,7 +7,8 @@
 #include "runner/kernels/update_cuda.h"
 #include "runner/kernels/update_scalars.h"
 
-// One block a segment: its sums have one fixed order, and trust ratio and move need no second launch.
+// One block a segment: its sums have one fixed order, and trust ratio and move need no second
+// launch.
 
 namespace lockstep::runner {
 namespace {
@@ -30,7 +31,8 @@ template <typename Value>
 class DeviceArray {
  public:
   explicit DeviceArray(size_t count) {
-    check(cudaMallocAsync(reinterpret_cast<void**>(&data_), count * sizeof(Value), nullptr), "cudaMallocAsync");
+    check(cudaMallocAsync(reinterpret_cast<void**>(&data_), count * sizeof(Value), nullptr),
+          "cudaMallocAsync");
   }
   ~DeviceArray() { cudaFreeAsync(data_, nullptr); }
   DeviceArray(const DeviceArray&) = delete;
@@ -89,7 +91,8 @@ __device__ void lamb(const UpdateScalars& s, int64_t size, float* p, float* g, f
   for (int64_t i = threadIdx.x; i < size; i += kThreads) p[i] -= rate * g[i];
 }
 
-__device__ void adamw(const UpdateScalars& s, int64_t size, float* p, const float* g, float* m, float* v) {
+__device__ void adamw(const UpdateScalars& s, int64_t size, float* p, const float* g, float* m,
+                      float* v) {
   for (int64_t i = threadIdx.x; i < size; i += kThreads) {
     const float gradient = g[i] * s.gradient_factor;
     m[i] = s.beta1 * m[i] + s.rest1 * gradient;
@@ -100,7 +103,8 @@ __device__ void adamw(const UpdateScalars& s, int64_t size, float* p, const floa
   }
 }
 
-__device__ void sgd(const UpdateScalars& s, bool nesterov, int64_t size, float* p, const float* g, float* m) {
+__device__ void sgd(const UpdateScalars& s, bool nesterov, int64_t size, float* p, const float* g,
+                    float* m) {
   for (int64_t i = threadIdx.x; i < size; i += kThreads) {
     const float gradient = g[i] * s.gradient_factor + s.decay * p[i];
     m[i] = (s.first ? 0.0f : s.momentum * m[i]) + gradient;
@@ -108,8 +112,10 @@ __device__ void sgd(const UpdateScalars& s, bool nesterov, int64_t size, float* 
   }
 }
 
-__device__ void lars(const UpdateScalars& s, bool adapts, int64_t size, float* p, float* g, float* m) {
-  for (int64_t i = threadIdx.x; i < size; i += kThreads) g[i] = g[i] * s.gradient_factor + s.decay * p[i];
+__device__ void lars(const UpdateScalars& s, bool adapts, int64_t size, float* p, float* g,
+                     float* m) {
+  for (int64_t i = threadIdx.x; i < size; i += kThreads)
+    g[i] = g[i] * s.gradient_factor + s.decay * p[i];
   const float scale = adapts ? static_cast<float>(trust_ratio(kLarsTrust, size, p, g)) : 1.0f;
   for (int64_t i = threadIdx.x; i < size; i += kThreads) {
     m[i] = (s.first ? 0.0f : s.momentum * m[i]) + scale * g[i];
@@ -117,18 +123,27 @@ __device__ void lars(const UpdateScalars& s, bool adapts, int64_t size, float* p
   }
 }
 
-__device__ void optimise(const DeviceSegment& segment, UpdateRule rule, const UpdateMemory& memory) {
+__device__ void optimise(const DeviceSegment& segment, UpdateRule rule,
+                         const UpdateMemory& memory) {
   const UpdateScalars& s = segment.scalars;
   float* p = memory.parameters + segment.offset;
   float* g = memory.gradients + segment.offset;
   float* m = memory.moment1 + segment.offset;
   float* v = memory.moment2 == nullptr ? nullptr : memory.moment2 + segment.offset;
   switch (rule) {
-    case UpdateRule::lamb: lamb(s, segment.size, p, g, m, v); break;
-    case UpdateRule::adamw: adamw(s, segment.size, p, g, m, v); break;
+    case UpdateRule::lamb:
+      lamb(s, segment.size, p, g, m, v);
+      break;
+    case UpdateRule::adamw:
+      adamw(s, segment.size, p, g, m, v);
+      break;
     case UpdateRule::sgd:
-    case UpdateRule::momentum: sgd(s, rule == UpdateRule::sgd, segment.size, p, g, m); break;
-    case UpdateRule::lars: lars(s, segment.decays, segment.size, p, g, m); break;
+    case UpdateRule::momentum:
+      sgd(s, rule == UpdateRule::sgd, segment.size, p, g, m);
+      break;
+    case UpdateRule::lars:
+      lars(s, segment.decays, segment.size, p, g, m);
+      break;
   }
 }
 
@@ -144,7 +159,8 @@ __global__ void update_kernel(const DeviceSegment* segments, UpdateRule rule, Up
   }
 }
 
-void copy_to_device(const std::vector<DeviceSegment>& segments, DeviceArray<DeviceSegment>& device) {
+void copy_to_device(const std::vector<DeviceSegment>& segments,
+                    DeviceArray<DeviceSegment>& device) {
   check(cudaMemcpyAsync(device.data(), segments.data(), segments.size() * sizeof(DeviceSegment),
                         cudaMemcpyHostToDevice, nullptr),
         "cudaMemcpyAsync");
@@ -153,14 +169,17 @@ void copy_to_device(const std::vector<DeviceSegment>& segments, DeviceArray<Devi
 std::vector<double> cuda_squared_norms(std::span<const UpdateSegment> segments, const float* values,
                                        double scale) {
   std::vector<DeviceSegment> host;
-  for (const UpdateSegment& segment : segments) host.push_back({segment.offset, segment.size, segment.decays, {}});
+  for (const UpdateSegment& segment : segments)
+    host.push_back({segment.offset, segment.size, segment.decays, {}});
   DeviceArray<DeviceSegment> device(host.size());
   DeviceArray<double> device_norms(host.size());
   copy_to_device(host, device);
-  norms_kernel<<<static_cast<unsigned>(host.size()), kThreads>>>(device.data(), values, device_norms.data());
+  norms_kernel<<<static_cast<unsigned>(host.size()), kThreads>>>(device.data(), values,
+                                                                 device_norms.data());
   check(cudaGetLastError(), "norms_kernel");
   std::vector<double> norms(host.size());
-  check(cudaMemcpy(norms.data(), device_norms.data(), norms.size() * sizeof(double), cudaMemcpyDeviceToHost),
+  check(cudaMemcpy(norms.data(), device_norms.data(), norms.size() * sizeof(double),
+                   cudaMemcpyDeviceToHost),
         "cudaMemcpy");
   for (double& norm : norms) norm *= scale * scale;
   return norms;
@@ -178,12 +197,15 @@ void cuda_update(std::span<const UpdateSegment> segments, const UpdateOptions& o
   }
   DeviceArray<DeviceSegment> device(host.size());
   copy_to_device(host, device);
-  update_kernel<<<static_cast<unsigned>(host.size()), kThreads>>>(device.data(), options.rule, memory);
+  update_kernel<<<static_cast<unsigned>(host.size()), kThreads>>>(device.data(), options.rule,
+                                                                  memory);
   check(cudaGetLastError(), "update_kernel");
 }
 
 }  // namespace
 
-UpdateKernels cuda_update_kernels() { return {.norms = &cuda_squared_norms, .update = &cuda_update}; }
+UpdateKernels cuda_update_kernels() {
+  return {.norms = &cuda_squared_norms, .update = &cuda_update};
+}
 
 }  // namespace lockstep::runner

@@ -9,14 +9,14 @@
 
 namespace lockstep::runner {
 
-/// Everything of an update that is one number for a whole segment, in the precision of the loops; the
-/// same for processors and GPUs.
+/// Everything of an update that is one number for a whole segment, in the precision of the loops;
+/// the same for processors and GPUs.
 struct UpdateScalars {
   float gradient_factor;  // mean over the shards and clipping
   float learning_rate;
   float decay;  // 0 where the segment does not decay
   float beta1, beta2, epsilon, momentum;
-  float rest1, rest2;  // 1 - beta, rounded once: in float32 1 - 0.999f is off by 5e-5
+  float rest1, rest2;      // 1 - beta, rounded once: in float32 1 - 0.999f is off by 5e-5
   float correction1;       // 1 / (1 - beta1^step)
   float correction2_root;  // 1 / sqrt(1 - beta2^step)
   float average_weight;    // of the parameters in the average; 1 copies
@@ -36,7 +36,8 @@ inline double clipping(const UpdateOptions& options, double segment_squared_norm
     factor = std::min(1.0, options.clip_gradient / (norm + 1e-6));
   }
   // timm's Lamb always clips the norm of all to 1.
-  if (options.rule == UpdateRule::lamb) factor /= std::max(1.0, std::sqrt(squared_norm_all) * factor);
+  if (options.rule == UpdateRule::lamb)
+    factor /= std::max(1.0, std::sqrt(squared_norm_all) * factor);
   return factor;
 }
 

@@ -5,10 +5,10 @@
 #include <cstring>
 #include <iostream>
 
-#include "runner/source.h"
 #include "runner/loader.h"
 #include "runner/run_plan.h"
 #include "runner/safetensors.h"
+#include "runner/source.h"
 #include "runner/verbs/options.h"
 #include "runner/verbs/verbs.h"
 
@@ -24,9 +24,12 @@ struct Options {
 
 const char* type_name(jobs::Field::Kind kind) {
   switch (kind) {
-    case jobs::Field::Kind::float32: return "F32";
-    case jobs::Field::Kind::int64: return "I64";
-    case jobs::Field::Kind::uint8: return "U8";
+    case jobs::Field::Kind::float32:
+      return "F32";
+    case jobs::Field::Kind::int64:
+      return "I64";
+    case jobs::Field::Kind::uint8:
+      return "U8";
   }
   throw std::logic_error("a field of no kind");
 }
@@ -36,7 +39,8 @@ std::vector<std::byte> in_file_order(const jobs::Field& field, std::span<const s
   if (field.kind != jobs::Field::Kind::float32 || field.shape.size() != 4) {
     return {bytes.begin(), bytes.end()};
   }
-  const auto batch = static_cast<size_t>(field.shape[0]), channels = static_cast<size_t>(field.shape[1]);
+  const auto batch = static_cast<size_t>(field.shape[0]),
+             channels = static_cast<size_t>(field.shape[1]);
   const auto places = static_cast<size_t>(field.shape[2] * field.shape[3]);
   std::vector<std::byte> ordered(bytes.size());
   const auto* from = reinterpret_cast<const float*>(bytes.data());
@@ -50,11 +54,12 @@ std::vector<std::byte> in_file_order(const jobs::Field& field, std::span<const s
 }
 
 ExitCode write_batch(const World& world, const Options& options) {
-  const RunPlan plan =
-      make_plan(read_source(options.source, options.overrides), {.defaults = launch_defaults(world)});
+  const RunPlan plan = make_plan(read_source(options.source, options.overrides),
+                                 {.defaults = launch_defaults(world)});
   if (options.step >= plan.steps || options.shard >= plan.options.shards) {
-    throw UsageError("E105", fmt::format("step {} of {} or shard {} of {} is not in this run", options.step,
-                                         plan.steps, options.shard, plan.options.shards),
+    throw UsageError("E105",
+                     fmt::format("step {} of {} or shard {} of {} is not in this run", options.step,
+                                 plan.steps, options.shard, plan.options.shards),
                      "both are counted from 0");
   }
   const auto maker = plan.job->training_batches();
@@ -77,14 +82,19 @@ ExitCode write_batch(const World& world, const Options& options) {
 
 void add_batch(CLI::App& app, Chosen& chosen) {
   auto options = std::make_shared<Options>();
-  CLI::App* verb = app.add_subcommand("batch", "write the very tensors that one shard of a step trains on");
+  CLI::App* verb =
+      app.add_subcommand("batch", "write the very tensors that one shard of a step trains on");
   verb->add_option("SOURCE", options->source, "a recipe or a run")->required();
   verb->add_option("--step", options->step, "updates done before")
       ->required()
       ->type_name("K")
       ->check(CLI::NonNegativeNumber);
-  verb->add_option("--shard", options->shard, "which shard [0]")->type_name("S")->check(CLI::NonNegativeNumber);
-  verb->add_option("--out", options->out, "the .safetensors file to write")->required()->type_name("FILE");
+  verb->add_option("--shard", options->shard, "which shard [0]")
+      ->type_name("S")
+      ->check(CLI::NonNegativeNumber);
+  verb->add_option("--out", options->out, "the .safetensors file to write")
+      ->required()
+      ->type_name("FILE");
   add_overrides(*verb, options->overrides);
   verb->callback([options, &chosen] {
     chosen = [options](World& world) { return write_batch(world, *options); };

@@ -59,7 +59,8 @@ Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options
   const auto maker = plan.job->training_batches();
   world.communicator().barrier();
   Stopwatch watch;
-  Loader loader(*plan.training_set, *maker, plan.sampler.shard_batch_size(), mine, threads, kLoaderSlots);
+  Loader loader(*plan.training_set, *maker, plan.sampler.shard_batch_size(), mine, threads,
+                kLoaderSlots);
   while (loader.next() != nullptr) loader.release();
   world.communicator().barrier();
   const int64_t images = steps * plan.options.batch_size;
@@ -74,8 +75,8 @@ struct StepTimes {
   std::vector<double> compute, sum, update, all;
 };
 
-// A step as the loop makes it, but for the batch, which is there already, and for what is written. Halfway
-// through the run: what is frozen at first has thawed, and the warm-ups are over.
+// A step as the loop makes it, but for the batch, which is there already, and for what is written.
+// Halfway through the run: what is frozen at first has thawed, and the warm-ups are over.
 void time_step(const RunPlan& plan, Step& step, const jobs::Tensors& batch, const World& world,
                StepTimes& times) {
   const int64_t each = plan.options.shards / world.size();
@@ -133,7 +134,8 @@ Numbers time_sum(const RunPlan& plan, World& world, const BenchOptions& options)
     sums.buffers().front()[0].item<float>();  // a GPU is waited for
     seconds.push_back(watch.lap());
   }
-  return {{"seconds", median(seconds)}, {"bytes", layout.size * static_cast<int64_t>(sizeof(float))}};
+  return {{"seconds", median(seconds)},
+          {"bytes", layout.size * static_cast<int64_t>(sizeof(float))}};
 }
 
 // --- The checkpoint
@@ -157,7 +159,8 @@ class ScratchFolder {
 
 int64_t bytes_in(const fs::path& folder) {
   int64_t bytes = 0;
-  for (const auto& entry : fs::directory_iterator(folder)) bytes += static_cast<int64_t>(entry.file_size());
+  for (const auto& entry : fs::directory_iterator(folder))
+    bytes += static_cast<int64_t>(entry.file_size());
   return bytes;
 }
 
@@ -167,7 +170,8 @@ Numbers time_checkpoints(const RunPlan& plan, World& world, const BenchOptions& 
   if (world.rank() != 0) return {};  // as in a run, where the others wait in the next sum
   Model model(plan, device.placement);
   model.start(plan);
-  const ScratchFolder scratch(options.out.empty() ? fs::temp_directory_path() : fs::path(options.out));
+  const ScratchFolder scratch(options.out.empty() ? fs::temp_directory_path()
+                                                  : fs::path(options.out));
   const CheckpointStore store(scratch.path());
   std::vector<double> seconds;
   for (int64_t i = 0; i < kWarmUp + options.steps; ++i) {
@@ -175,12 +179,14 @@ Numbers time_checkpoints(const RunPlan& plan, World& world, const BenchOptions& 
     save_checkpoint(store, plan, {.step = i}, model.arenas);
     seconds.push_back(watch.lap());
   }
-  return {{"stall_seconds", median(seconds)}, {"bytes", bytes_in(store.path(kWarmUp + options.steps - 1))}};
+  return {{"stall_seconds", median(seconds)},
+          {"bytes", bytes_in(store.path(kWarmUp + options.steps - 1))}};
 }
 
 // --- The verb
 
-// Only `data` looks at pictures. Elsewhere, where there are none, as many as ImageNet has are assumed.
+// Only `data` looks at pictures. Elsewhere, where there are none, as many as ImageNet has are
+// assumed.
 RunPlan plan_of(const World& world, const BenchOptions& options) {
   Recipe recipe = read_source(options.recipe, options.overrides);
   int64_t samples = options.samples;

@@ -40,7 +40,8 @@ constexpr int kQuality = 90;
 std::vector<Picture> plan_pictures(const Options& options) {
   const std::vector<std::string> classes = pixels::drawn_classes();
   std::vector<Picture> pictures;
-  for (const auto& [part, count] : {std::pair("train", options.training), std::pair("val", options.validation)}) {
+  for (const auto& [part, count] :
+       {std::pair("train", options.training), std::pair("val", options.validation)}) {
     for (size_t label = 0; label < classes.size(); ++label) {
       const fs::path folder = fs::path(options.folder) / part / classes[label];
       make_folders(folder);
@@ -57,9 +58,11 @@ void draw(const Options& options, const Picture& picture, size_t number) {
   const std::vector<std::byte> bytes =
       pixels::encode_jpeg(pixels::draw_picture(picture.label, options.side, random), kQuality);
   std::ofstream stream(picture.file, std::ios::binary);
-  stream.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  stream.write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
   if (!stream.flush()) {
-    throw WriteError("E501", fmt::format("cannot write '{}'", picture.file.string()), "check the free space");
+    throw WriteError("E501", fmt::format("cannot write '{}'", picture.file.string()),
+                     "check the free space");
   }
 }
 
@@ -100,8 +103,10 @@ void add_data(CLI::App& app, Chosen& chosen) {
   CLI::App* data = app.add_subcommand("data", "make data sets");
   data->require_subcommand(1);
   auto options = std::make_shared<Options>();
-  CLI::App* verb = data->add_subcommand("make", "draw a class-folder set of JPEG files to try things with");
-  verb->add_option("FOLDER", options->folder, "empty or absent; gets train/<class>/ and val/<class>/")
+  CLI::App* verb =
+      data->add_subcommand("make", "draw a class-folder set of JPEG files to try things with");
+  verb->add_option("FOLDER", options->folder,
+                   "empty or absent; gets train/<class>/ and val/<class>/")
       ->required();
   verb->add_option("--train", options->training, "training pictures of each class")
       ->type_name("N")
@@ -112,9 +117,8 @@ void add_data(CLI::App& app, Chosen& chosen) {
   verb->add_option("--side", options->side, "pixels")->type_name("N")->check(CLI::Range(8, 4096));
   verb->add_option("--seed", options->seed, "other pictures for each seed")->type_name("N");
   for (CLI::Option* option : verb->get_options()) option->capture_default_str();
-  verb->callback([options, &chosen] {
-    chosen = [options](World&) { return make_data(*options); };
-  });
+  verb->callback(
+      [options, &chosen] { chosen = [options](World&) { return make_data(*options); }; });
 }
 
 }  // namespace lockstep::runner

@@ -48,7 +48,8 @@ std::vector<std::pair<std::string, at::Tensor>> empty_outputs(
   nlohmann::json shapes = nlohmann::json::array();
   if (communicator.rank() == 0) {
     if (batches.empty()) {
-      throw UsageError("E105", "this evaluation has no output for every picture", "leave --outputs out");
+      throw UsageError("E105", "this evaluation has no output for every picture",
+                       "leave --outputs out");
     }
     for (const auto& [name, tensor] : batches.front()) {
       std::vector<int64_t> shape = tensor.sizes().vec();
@@ -124,7 +125,8 @@ jobs::EvaluationTask find_task(const std::string& name, const jobs::JobRecipe& j
 }
 
 // Writes files into `folder`; nothing where there is none.
-std::function<void(const fs::path&, std::span<const std::byte>)> drawings_in(const fs::path& folder) {
+std::function<void(const fs::path&, std::span<const std::byte>)> drawings_in(
+    const fs::path& folder) {
   if (folder.empty()) return {};
   return [folder](const fs::path& name, std::span<const std::byte> bytes) {
     make_folders((folder / name).parent_path());

@@ -48,8 +48,9 @@ std::unique_ptr<jobs::JobRecipe> read_job_of(const std::string& source) {
 void require_format(const jobs::JobRecipe& job, const std::string& format) {
   const std::vector<std::string> formats = job.architecture().formats;
   if (std::ranges::find(formats, format) != formats.end()) return;
-  throw UsageError("E105", fmt::format("a {} of the job '{}' has no weights in the format '{}'",
-                                       job.architecture().name, job.job(), format),
+  throw UsageError("E105",
+                   fmt::format("a {} of the job '{}' has no weights in the format '{}'",
+                               job.architecture().name, job.job(), format),
                    fmt::format("--format {}", fmt::join(formats, ", ")));
 }
 
@@ -77,7 +78,8 @@ void export_safetensors(const ExportOptions& options, const jobs::JobRecipe& job
     write_file(file.parent_path() / "config.json", timm_config(job.architecture()).dump(2) + "\n");
   }
   write_safetensors(file, arrays, {{"format", "pt"}});
-  std::cerr << fmt::format("wrote {} tensors of step {} to {}\n", arrays.size(), step, file.string());
+  std::cerr << fmt::format("wrote {} tensors of step {} to {}\n", arrays.size(), step,
+                           file.string());
 }
 
 ExitCode export_weights(World& world, const ExportOptions& options) {
@@ -95,9 +97,10 @@ fs::path checkpoint_of(const fs::path& source) {
     verify_checkpoint(source);
     return source;
   }
-  return CheckpointStore(open_run(source).checkpoints()).newest_sound([](const std::string& problem) {
-    std::cerr << "warning: " << problem << "; falling back to the one before\n";
-  });
+  return CheckpointStore(open_run(source).checkpoints())
+      .newest_sound([](const std::string& problem) {
+        std::cerr << "warning: " << problem << "; falling back to the one before\n";
+      });
 }
 
 ModelFiles ModelFiles::read(const fs::path& checkpoint, bool average) {
@@ -129,15 +132,17 @@ void add_batch_counts(std::vector<NamedArray>& arrays, const int64_t& step) {
   std::vector<NamedArray> counts;
   for (const NamedArray& array : arrays) {
     if (!array.name.ends_with(ending)) continue;
-    counts.push_back({.name = array.name.substr(0, array.name.size() - ending.size()) + "num_batches_tracked",
-                      .type = "I64",
-                      .shape = {},
-                      .bytes = std::as_bytes(std::span(&step, 1))});
+    counts.push_back(
+        {.name = array.name.substr(0, array.name.size() - ending.size()) + "num_batches_tracked",
+         .type = "I64",
+         .shape = {},
+         .bytes = std::as_bytes(std::span(&step, 1))});
   }
   arrays.insert(arrays.end(), counts.begin(), counts.end());
 }
 
-std::vector<NamedArray> without_prefix(const std::vector<NamedArray>& arrays, const std::string& prefix) {
+std::vector<NamedArray> without_prefix(const std::vector<NamedArray>& arrays,
+                                       const std::string& prefix) {
   std::vector<NamedArray> chosen;
   for (const NamedArray& array : arrays) {
     if (!array.name.starts_with(prefix)) continue;
@@ -149,16 +154,18 @@ std::vector<NamedArray> without_prefix(const std::vector<NamedArray>& arrays, co
 
 void add_export(CLI::App& app, Chosen& chosen) {
   auto options = std::make_shared<ExportOptions>();
-  CLI::App* verb = app.add_subcommand("export", "write weights that another project loads unchanged");
+  CLI::App* verb =
+      app.add_subcommand("export", "write weights that another project loads unchanged");
   verb->add_option("SOURCE", options->source, "a run (its newest sound checkpoint) or a checkpoint")
       ->required();
   verb->add_option("--format", options->format, "whose layout")
       ->required()
       ->check(CLI::IsMember({"timm", "dino", "torchvision", "safetensors"}));
-  verb->add_option("OUT", options->out,
-                   "a .safetensors file, or a folder for model.safetensors (and timm's config.json); for "
-                   "dino a .pth file of student and teacher, or a folder for checkpoint.pth and the "
-                   "teacher's backbone.pth")
+  verb->add_option(
+          "OUT", options->out,
+          "a .safetensors file, or a folder for model.safetensors (and timm's config.json); for "
+          "dino a .pth file of student and teacher, or a folder for checkpoint.pth and the "
+          "teacher's backbone.pth")
       ->required();
   verb->add_flag("--average", options->average,
                  "the average of the weights (EMA or teacher); timm is given the teacher anyway");

@@ -16,16 +16,18 @@ std::filesystem::path checkpoint_of(const std::filesystem::path& source);
 struct ModelFiles {
   std::vector<SafetensorsFile> files;
 
-  /// The weights and buffers, or the average with its buffers. Throws UsageError where there is none.
+  /// The weights and buffers, or the average with its buffers. Throws UsageError where there is
+  /// none.
   static ModelFiles read(const std::filesystem::path& checkpoint, bool average);
   std::vector<NamedArray> arrays() const;
 };
 
-/// Adds, for each batch norm, the count of batches it has seen, which torch keeps beside its statistics.
-/// The counts are views of `step`.
+/// Adds, for each batch norm, the count of batches it has seen, which torch keeps beside its
+/// statistics. The counts are views of `step`.
 void add_batch_counts(std::vector<NamedArray>& arrays, const int64_t& step);
 
 /// Those whose names begin with `prefix`, without it.
-std::vector<NamedArray> without_prefix(const std::vector<NamedArray>& arrays, const std::string& prefix);
+std::vector<NamedArray> without_prefix(const std::vector<NamedArray>& arrays,
+                                       const std::string& prefix);
 
 }  // namespace lockstep::runner

@@ -37,7 +37,8 @@ Dictionary state_dict(std::vector<NamedArray> arrays, const std::string& prefix,
 }
 
 bool has_batch_norms(const std::vector<NamedArray>& arrays) {
-  return std::ranges::any_of(arrays, [](const NamedArray& array) { return array.name.ends_with("running_var"); });
+  return std::ranges::any_of(
+      arrays, [](const NamedArray& array) { return array.name.ends_with("running_var"); });
 }
 
 // A file as torch.save() makes it. torch::pickle_save() would mark the types of dictionaries, which
@@ -51,7 +52,8 @@ void write_pth(const fs::path& file, const Dictionary& content) {
       return size;
     };
   };
-  torch::jit::Pickler pickler(append_to(pickle), nullptr, nullptr, nullptr, nullptr, /*tag_aggregates=*/false);
+  torch::jit::Pickler pickler(append_to(pickle), nullptr, nullptr, nullptr, nullptr,
+                              /*tag_aggregates=*/false);
   pickler.protocol();
   pickler.pushIValue(content);
   pickler.stop();
@@ -67,8 +69,8 @@ void write_pth(const fs::path& file, const Dictionary& content) {
 
 }  // namespace
 
-// The layout of the official checkpoint.pth (main_dino.py): the student under DistributedDataParallel's
-// names, the teacher bare unless it has batch norms, the centre.
+// The layout of the official checkpoint.pth (main_dino.py): the student under
+// DistributedDataParallel's names, the teacher bare unless it has batch norms, the centre.
 ExitCode export_pth(World&, const ExportOptions& options) {
   const fs::path checkpoint = checkpoint_of(options.source);
   const ModelFiles student = ModelFiles::read(checkpoint, /*average=*/false);

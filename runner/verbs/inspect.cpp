@@ -26,7 +26,8 @@ void inspect_tensors(const fs::path& file) {
   const SafetensorsFile tensors = SafetensorsFile::read(file);
   int64_t elements = 0;
   for (const NamedArray& array : tensors.arrays()) {
-    std::cout << fmt::format("{:<44} {:<5} [{}]\n", array.name, array.type, fmt::join(array.shape, ", "));
+    std::cout << fmt::format("{:<44} {:<5} [{}]\n", array.name, array.type,
+                             fmt::join(array.shape, ", "));
     elements += static_cast<int64_t>(array.bytes.size()) / element_bytes(array.type);
   }
   std::cout << fmt::format("{} tensors, {} elements\n", tensors.arrays().size(), elements);
@@ -88,8 +89,9 @@ ExitCode verify(const std::string& source) {
   }
   std::cout << std::flush;
   if (damaged > 0) {
-    throw CheckpointError("E302", fmt::format("{} of {} checkpoints are damaged", damaged, checkpoints.size()),
-                          "`lockstep resume` takes the newest sound one");
+    throw CheckpointError(
+        "E302", fmt::format("{} of {} checkpoints are damaged", damaged, checkpoints.size()),
+        "`lockstep resume` takes the newest sound one");
   }
   return ExitCode::done;
 }
@@ -107,14 +109,16 @@ ExitCode plot(const std::vector<std::string>& runs, const std::string& folder) {
 
 void add_inspect(CLI::App& app, Chosen& chosen) {
   auto source = std::make_shared<std::string>();
-  CLI::App* verb = app.add_subcommand("inspect", "say what is in a run, a checkpoint or a .safetensors file");
+  CLI::App* verb =
+      app.add_subcommand("inspect", "say what is in a run, a checkpoint or a .safetensors file");
   verb->add_option("SOURCE", *source, "a run, a checkpoint or a file")->required();
   verb->callback([source, &chosen] { chosen = [source](World&) { return inspect(*source); }; });
 }
 
 void add_verify(CLI::App& app, Chosen& chosen) {
   auto source = std::make_shared<std::string>();
-  CLI::App* verb = app.add_subcommand("verify", "check every file of a run's checkpoints against its hash");
+  CLI::App* verb =
+      app.add_subcommand("verify", "check every file of a run's checkpoints against its hash");
   verb->add_option("SOURCE", *source, "a run or a checkpoint")->required();
   verb->callback([source, &chosen] { chosen = [source](World&) { return verify(*source); }; });
 }
@@ -125,9 +129,13 @@ void add_plot(CLI::App& app, Chosen& chosen) {
     std::string folder;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* verb = app.add_subcommand("plot", "draw loss, learning rate, accuracy and speed of runs as SVG");
-  verb->add_option("RUN", options->runs, "one or several runs, drawn into the same pictures")->required();
-  verb->add_option("--out", options->folder, "the folder for the pictures")->required()->type_name("DIR");
+  CLI::App* verb =
+      app.add_subcommand("plot", "draw loss, learning rate, accuracy and speed of runs as SVG");
+  verb->add_option("RUN", options->runs, "one or several runs, drawn into the same pictures")
+      ->required();
+  verb->add_option("--out", options->folder, "the folder for the pictures")
+      ->required()
+      ->type_name("DIR");
   verb->callback([options, &chosen] {
     chosen = [options](World&) { return plot(options->runs, options->folder); };
   });

@@ -8,7 +8,8 @@ namespace lockstep::runner {
 
 /// --set KEY=VALUE, as often as wanted.
 inline void add_overrides(CLI::App& verb, std::vector<std::string>& overrides) {
-  verb.add_option("--set", overrides, "override a key of the recipe, as --set batch.size=256; repeatable")
+  verb.add_option("--set", overrides,
+                  "override a key of the recipe, as --set batch.size=256; repeatable")
       ->type_name("KEY=VALUE")
       ->type_size(1)
       ->allow_extra_args(false);

@@ -5,9 +5,9 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "runner/source.h"
 #include "runner/run_directory.h"
 #include "runner/run_plan.h"
+#include "runner/source.h"
 #include "runner/verbs/options.h"
 #include "runner/verbs/verbs.h"
 
@@ -33,14 +33,16 @@ nlohmann::ordered_json bytes_of(const RunPlan& plan) {
   const auto floats = static_cast<int64_t>(sizeof(float));
   const int64_t parameters = floats * elements_of(plan.job->parameters());
   const int64_t buffers = floats * elements_of(plan.job->buffers());
-  const bool two_moments = plan.options.update.rule == UpdateRule::lamb ||
-                           plan.options.update.rule == UpdateRule::adamw;
+  const bool two_moments =
+      plan.options.update.rule == UpdateRule::lamb || plan.options.update.rule == UpdateRule::adamw;
   const int64_t moments = (two_moments ? 2 : 1) * parameters;
   const int64_t average = plan.job->keeps_average() ? parameters + buffers : 0;
   int64_t batch = 0;
-  for (const jobs::Field& field : plan.job->training_batches()->fields(plan.sampler.shard_batch_size())) {
-    int64_t bytes = field.kind == jobs::Field::Kind::uint8 ? 1
-                    : field.kind == jobs::Field::Kind::int64 ? 8 : 4;
+  for (const jobs::Field& field :
+       plan.job->training_batches()->fields(plan.sampler.shard_batch_size())) {
+    int64_t bytes = field.kind == jobs::Field::Kind::uint8   ? 1
+                    : field.kind == jobs::Field::Kind::int64 ? 8
+                                                             : 4;
     for (const int64_t length : field.shape) bytes *= length;
     batch += bytes;
   }
@@ -64,7 +66,8 @@ nlohmann::ordered_json describe(const RunPlan& plan) {
   };
   add("learning_rate", [&plan](int64_t step) { return plan.learning_rate.at(step); });
   add("weight_decay", [&plan](int64_t step) { return plan.weight_decay.at(step); });
-  for (const jobs::Schedule& schedule : plan.job->schedules(plan.timeline())) add(schedule.name, schedule.at);
+  for (const jobs::Schedule& schedule : plan.job->schedules(plan.timeline()))
+    add(schedule.name, schedule.at);
   return {{"recipe", plan.recipe.resolved_json()},
           {"steps_per_epoch", plan.sampler.steps_per_epoch()},
           {"steps", plan.steps},
@@ -74,7 +77,9 @@ nlohmann::ordered_json describe(const RunPlan& plan) {
           {"schedules", schedules}};
 }
 
-std::string megabytes(int64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
+std::string megabytes(int64_t bytes) {
+  return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
+}
 
 void print(const RunPlan& plan, int64_t world) {
   const auto bytes = bytes_of(plan);
@@ -87,13 +92,15 @@ void print(const RunPlan& plan, int64_t world) {
       "# {} parameters\n"
       "# {} steps: {} epochs of {}; a batch of {} in {} shards of {}, {} on each of {} ranks\n"
       "# learning rate {:.4g} at first, {:.4g} after the warm-up, {:.4g} in the last epoch\n"
-      "# a rank holds {} of parameters, {} of sums, {} of moments, {} of average, {} a batch of a shard\n"
+      "# a rank holds {} of parameters, {} of sums, {} of moments, {} of average, {} a batch of a "
+      "shard\n"
       "# a step adds up {} over the ranks; a checkpoint takes {}\n",
-      plan.recipe.resolved_toml(), elements_of(plan.job->parameters()), plan.steps, plan.options.epochs,
-      plan.sampler.steps_per_epoch(), plan.options.batch_size, plan.options.shards,
-      plan.sampler.shard_batch_size(), plan.options.shards / world, world, rate(0), rate(peak),
-      rate(plan.options.epochs - 1), megabytes(bytes["parameters"]), megabytes(bytes["gradients_and_sums"]),
-      megabytes(bytes["optimizer"]), megabytes(bytes["average"]), megabytes(bytes["shard_batch"]),
+      plan.recipe.resolved_toml(), elements_of(plan.job->parameters()), plan.steps,
+      plan.options.epochs, plan.sampler.steps_per_epoch(), plan.options.batch_size,
+      plan.options.shards, plan.sampler.shard_batch_size(), plan.options.shards / world, world,
+      rate(0), rate(peak), rate(plan.options.epochs - 1), megabytes(bytes["parameters"]),
+      megabytes(bytes["gradients_and_sums"]), megabytes(bytes["optimizer"]),
+      megabytes(bytes["average"]), megabytes(bytes["shard_batch"]),
       megabytes(bytes["sum_each_step"]), megabytes(bytes["checkpoint"]));
 }
 
@@ -142,7 +149,8 @@ std::shared_ptr<Options> add_options(CLI::App& verb) {
 }  // namespace
 
 void add_validate(CLI::App& app, Chosen& chosen) {
-  CLI::App* verb = app.add_subcommand("validate", "check a recipe and its data, and do nothing else");
+  CLI::App* verb =
+      app.add_subcommand("validate", "check a recipe and its data, and do nothing else");
   const auto options = add_options(*verb);
   verb->add_option("RECIPE", options->source, "the .toml file")->required();
   verb->callback([options, &chosen] {
@@ -151,7 +159,8 @@ void add_validate(CLI::App& app, Chosen& chosen) {
 }
 
 void add_plan(CLI::App& app, Chosen& chosen) {
-  CLI::App* verb = app.add_subcommand("plan", "show the resolved recipe, its steps, schedules and memory");
+  CLI::App* verb =
+      app.add_subcommand("plan", "show the resolved recipe, its steps, schedules and memory");
   const auto options = add_options(*verb);
   verb->add_option("SOURCE", options->source, "a recipe or a run")->required();
   verb->callback([options, &chosen] {

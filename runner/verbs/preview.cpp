@@ -15,9 +15,9 @@
 #include "jobs/pixels/operations.h"
 #include "jobs/pixels/resample.h"
 #include "runner/files.h"
-#include "runner/source.h"
 #include "runner/loader.h"
 #include "runner/run_plan.h"
+#include "runner/source.h"
 #include "runner/verbs/options.h"
 #include "runner/verbs/verbs.h"
 
@@ -55,7 +55,8 @@ std::vector<double> parse_values(const std::string& operation, const std::string
 void require_values(const std::string& name, const std::vector<double>& values, size_t count,
                     const char* usage) {
   if (values.size() == count) return;
-  throw UsageError("E104", fmt::format("--op {} takes {} numbers, not {}", name, count, values.size()),
+  throw UsageError("E104",
+                   fmt::format("--op {} takes {} numbers, not {}", name, count, values.size()),
                    fmt::format("--op {}", usage));
 }
 
@@ -65,9 +66,10 @@ pixels::Image resized_crop(const pixels::Image& source, const std::vector<double
                         static_cast<int>(v[2])};
   if (box.left < 0 || box.top < 0 || box.width < 1 || box.height < 1 ||
       box.left + box.width > source.width || box.top + box.height > source.height || v[4] < 1) {
-    throw UsageError("E105", fmt::format("the crop lies outside the picture of {} x {}", source.width,
-                                         source.height),
-                     "ResizedCrop=top,left,height,width,size");
+    throw UsageError(
+        "E105",
+        fmt::format("the crop lies outside the picture of {} x {}", source.width, source.height),
+        "ResizedCrop=top,left,height,width,size");
   }
   const int size = static_cast<int>(v[4]);
   return pixels::resize(source, box, size, size, pixels::Filter::bicubic);
@@ -118,9 +120,11 @@ ExitCode preview_operation(const Options& options) {
                                         error.code().message()));
   }
   try {
-    write_file(options.out, {pixels::encode_png(apply_text(pixels::decode(file), options.operation))});
+    write_file(options.out,
+               {pixels::encode_png(apply_text(pixels::decode(file), options.operation))});
   } catch (const pixels::ImageError& error) {
-    throw DataError("E205", fmt::format("cannot read the picture '{}': {}", options.image, error.what()));
+    throw DataError("E205",
+                    fmt::format("cannot read the picture '{}': {}", options.image, error.what()));
   }
   return ExitCode::done;
 }
@@ -166,7 +170,8 @@ pixels::Image sheet_of_pictures(const Pictures& pictures) {
   const int columns = std::min(kColumns, count), rows = (count + columns - 1) / columns;
   const int width = pictures.width + kGap, height = pictures.height + kGap;
   pixels::Image sheet = empty_sheet(columns * width, rows * height);
-  for (int i = 0; i < count; ++i) pictures.draw(i, i % columns * width, i / columns * height, sheet);
+  for (int i = 0; i < count; ++i)
+    pictures.draw(i, i % columns * width, i / columns * height, sheet);
   return sheet;
 }
 
@@ -190,20 +195,22 @@ pixels::Image sheet_of_crops(const std::vector<Pictures>& crops) {
 }
 
 ExitCode preview_recipe(const World& world, const Options& options) {
-  const RunPlan plan =
-      make_plan(read_source(options.source, options.overrides), {.defaults = launch_defaults(world)});
+  const RunPlan plan = make_plan(read_source(options.source, options.overrides),
+                                 {.defaults = launch_defaults(world)});
   const auto maker = plan.job->training_batches();
   const std::vector<jobs::Field> fields = maker->fields(plan.sampler.shard_batch_size());
   const ShardMemory memory(fields);
-  load_shard(*plan.training_set, *maker, plan.shard({.step = options.step, .shard = 0}), memory.arrays());
+  load_shard(*plan.training_set, *maker, plan.shard({.step = options.step, .shard = 0}),
+             memory.arrays());
   std::vector<Pictures> pictures;
   for (size_t i = 0; i < fields.size(); ++i) {
     if (fields[i].kind == jobs::Field::Kind::float32 && fields[i].shape.size() == 4) {
       pictures.emplace_back(fields[i], memory.arrays()[i]);
     }
   }
-  write_file(options.out, {pixels::encode_png(pictures.size() == 1 ? sheet_of_pictures(pictures.front())
-                                                                   : sheet_of_crops(pictures))});
+  write_file(options.out,
+             {pixels::encode_png(pictures.size() == 1 ? sheet_of_pictures(pictures.front())
+                                                      : sheet_of_crops(pictures))});
   return ExitCode::done;
 }
 
@@ -212,7 +219,8 @@ ExitCode preview_recipe(const World& world, const Options& options) {
 void add_preview(CLI::App& app, Chosen& chosen) {
   auto options = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand(
-      "preview", "draw what the model is shown: a sheet of a batch, or one operation on one picture");
+      "preview",
+      "draw what the model is shown: a sheet of a batch, or one operation on one picture");
   CLI::Option* source = verb->add_option("RECIPE", options->source, "a recipe or a run");
   verb->add_option("--step", options->step, "the batch of which step [0]")
       ->type_name("K")
@@ -220,10 +228,11 @@ void add_preview(CLI::App& app, Chosen& chosen) {
   CLI::Option* image = verb->add_option("--image", options->image, "a picture instead of a recipe")
                            ->type_name("FILE")
                            ->excludes(source);
-  verb->add_option("--op", options->operation,
-                   "timm's name and the value that the operation takes, as Rotate=21, SolarizeAdd=77, "
-                   "AutoContrast; also GaussianBlur=radius, Grayscale, Hue=turns, "
-                   "ResizedCrop=top,left,height,width,size, EvaluationCrop=size,crop and Thumbnail=size")
+  verb->add_option(
+          "--op", options->operation,
+          "timm's name and the value that the operation takes, as Rotate=21, SolarizeAdd=77, "
+          "AutoContrast; also GaussianBlur=radius, Grayscale, Hue=turns, "
+          "ResizedCrop=top,left,height,width,size, EvaluationCrop=size,crop and Thumbnail=size")
       ->type_name("NAME[=VALUE]")
       ->needs(image);
   verb->add_option("--out", options->out, "the .png to write")->required()->type_name("FILE");

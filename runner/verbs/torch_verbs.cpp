@@ -83,12 +83,15 @@ struct BenchPart {
 };
 
 constexpr BenchPart kBenchParts[] = {
-    {"data", "read, decode and augment the pictures of the first steps: images_per_second of all ranks",
+    {"data",
+     "read, decode and augment the pictures of the first steps: images_per_second of all ranks",
      "so many steps", 10},
     {"step",
-     "forward, backward, sum and update of drawn pictures, as halfway through the run: images_per_second",
+     "forward, backward, sum and update of drawn pictures, as halfway through the run: "
+     "images_per_second",
      "the median of so many", 10},
-    {"sum", "add up what a step adds up over the ranks: seconds, bytes", "the median of so many", 10},
+    {"sum", "add up what a step adds up over the ranks: seconds, bytes", "the median of so many",
+     10},
     {"checkpoint", "write a checkpoint as a run does: stall_seconds that the ranks wait, bytes",
      "the median of so many", 3},
 };
@@ -104,8 +107,9 @@ void add_bench_part(CLI::App& parent, const BenchPart& part, Chosen& chosen) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   if (options->part != "data") {
-    verb->add_option("--samples", options->samples,
-                     "as if of N pictures, without any data [1281167 where data.train is not there]")
+    verb->add_option(
+            "--samples", options->samples,
+            "as if of N pictures, without any data [1281167 where data.train is not there]")
         ->type_name("N")
         ->check(CLI::PositiveNumber);
   }
@@ -115,15 +119,15 @@ void add_bench_part(CLI::App& parent, const BenchPart& part, Chosen& chosen) {
         ->type_name("DIR");
   }
   add_overrides(*verb, options->overrides);
-  verb->callback([options, &chosen] {
-    chosen = [options](World& world) { return bench(world, *options); };
-  });
+  verb->callback(
+      [options, &chosen] { chosen = [options](World& world) { return bench(world, *options); }; });
 }
 
 }  // namespace
 
 void add_bench(CLI::App& app, Chosen& chosen) {
-  CLI::App* verb = app.add_subcommand("bench", "time one part of a run alone; one JSON line on stdout");
+  CLI::App* verb =
+      app.add_subcommand("bench", "time one part of a run alone; one JSON line on stdout");
   verb->require_subcommand(1);
   for (const BenchPart& part : kBenchParts) add_bench_part(*verb, part, chosen);
 }

@@ -9,8 +9,8 @@
 namespace lockstep::runner {
 
 // The verbs that need LibTorch, whose loading takes longer than all other verbs take together. They
-// are in the program lockstep-torch; the program lockstep has the twin exec_torch.cpp in their place,
-// which becomes lockstep-torch with the same command line.
+// are in the program lockstep-torch; the program lockstep has the twin exec_torch.cpp in their
+// place, which becomes lockstep-torch with the same command line.
 
 struct TrainOptions {
   std::string recipe, run, deadline;

@@ -21,18 +21,21 @@ void say(const World& world, const std::string& line) {
   if (world.rank() == 0) std::fprintf(stderr, "%s\n", line.c_str());
 }
 
-void introduce(const RunPlan& plan, const World& world, const RunDirectory& run, const Progress& progress) {
+void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
+               const Progress& progress) {
   if (world.rank() != 0) return;
   int64_t parameters = 0;
   for (const jobs::NamedShape& shape : plan.job->parameters()) parameters += shape.elements();
-  say(world, fmt::format("{}: {}, {:.2f} M parameters, {} pictures in {} classes, {} rank{} for {} shard{}",
-                         run.root.string(), plan.job->architecture().name,
-                         static_cast<double>(parameters) / 1e6, plan.training_set->size(),
-                         plan.training_set->classes().size(), world.size(), world.size() == 1 ? "" : "s",
-                         plan.options.shards, plan.options.shards == 1 ? "" : "s"));
-  say(world, fmt::format("{} epochs of {} steps{}", plan.options.epochs, plan.sampler.steps_per_epoch(),
-                         progress.step == 0 ? std::string()
-                                            : fmt::format("; goes on after step {}", progress.step)));
+  say(world,
+      fmt::format(
+          "{}: {}, {:.2f} M parameters, {} pictures in {} classes, {} rank{} for {} shard{}",
+          run.root.string(), plan.job->architecture().name, static_cast<double>(parameters) / 1e6,
+          plan.training_set->size(), plan.training_set->classes().size(), world.size(),
+          world.size() == 1 ? "" : "s", plan.options.shards, plan.options.shards == 1 ? "" : "s"));
+  say(world,
+      fmt::format("{} epochs of {} steps{}", plan.options.epochs, plan.sampler.steps_per_epoch(),
+                  progress.step == 0 ? std::string()
+                                     : fmt::format("; goes on after step {}", progress.step)));
   const nlohmann::json description{{"version", LOCKSTEP_VERSION},
                                    {"host", host_name()},
                                    {"process", getpid()},
@@ -52,7 +55,8 @@ ExitCode train_to_the_end(const RunPlan& plan, Model& model, World& world, const
   const ExitCode code = Training(plan, model, world, device, run, progress, deadline_seconds).run();
   world.communicator().barrier();
   if (code == ExitCode::stopped) {
-    say(world, fmt::format("stopped as asked, saved; `lockstep resume {}` goes on", run.root.string()));
+    say(world,
+        fmt::format("stopped as asked, saved; `lockstep resume {}` goes on", run.root.string()));
   } else {
     say(world, fmt::format("done: `lockstep eval {0}`, `lockstep export {0} --format timm OUT`",
                            run.root.string()));
@@ -78,16 +82,19 @@ void refuse_changes(const fs::path& recipe, const std::vector<std::string>& over
   read_all_keys(after, defaults);
   for (const std::string& change : differences(before.resolved_json(), after.resolved_json())) {
     if (may_change_on_resume(change)) continue;
-    throw UsageError("E111", fmt::format("a resumed run keeps its recipe, but {}", change),
-                     "start a new run for another recipe; `--set init.weights=...` takes weights along");
+    throw UsageError(
+        "E111", fmt::format("a resumed run keeps its recipe, but {}", change),
+        "start a new run for another recipe; `--set init.weights=...` takes weights along");
   }
 }
 
-void refuse_other_recipe(const RunPlan& plan, const Manifest& manifest, const fs::path& checkpoint) {
+void refuse_other_recipe(const RunPlan& plan, const Manifest& manifest,
+                         const fs::path& checkpoint) {
   for (const std::string& change : differences(manifest.recipe, plan.recipe.resolved_json())) {
     if (may_change_on_resume(change)) continue;
-    throw CheckpointError("E303", fmt::format("the checkpoint '{}' belongs to another recipe: {}",
-                                              checkpoint.string(), change),
+    throw CheckpointError("E303",
+                          fmt::format("the checkpoint '{}' belongs to another recipe: {}",
+                                      checkpoint.string(), change),
                           "remove it from this run");
   }
 }
@@ -95,12 +102,13 @@ void refuse_other_recipe(const RunPlan& plan, const Manifest& manifest, const fs
 }  // namespace
 
 ExitCode train(World& world, const TrainOptions& options) {
-  RunPlan plan = make_plan(Recipe::read(options.recipe, options.overrides), {.defaults = launch_defaults(world)});
+  RunPlan plan = make_plan(Recipe::read(options.recipe, options.overrides),
+                           {.defaults = launch_defaults(world)});
   require_divides(world.size(), plan.options.shards);
   const Device device = choose_device(plan.options, world);
   world.start();
   RunDirectory run{options.run.empty() ? default_run_folder(recipe_name(options.recipe))
-                                     : fs::path(options.run)};
+                                       : fs::path(options.run)};
   run.root = broadcast_text(run.root.string(), world.communicator());
   std::optional<RunLock> lock;
   if (world.rank() == 0) {
@@ -116,7 +124,8 @@ ExitCode train(World& world, const TrainOptions& options) {
 ExitCode resume(World& world, const ResumeOptions& options) {
   const RunDirectory run = open_run(options.run);
   refuse_changes(run.recipe(), options.overrides, launch_defaults(world));
-  const RunPlan plan = make_plan(Recipe::read(run.recipe(), options.overrides), {.defaults = launch_defaults(world)});
+  const RunPlan plan = make_plan(Recipe::read(run.recipe(), options.overrides),
+                                 {.defaults = launch_defaults(world)});
   require_divides(world.size(), plan.options.shards);
   const Device device = choose_device(plan.options, world);
   world.start();

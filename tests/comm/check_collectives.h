@@ -44,7 +44,8 @@ inline void check_collectives(Communicator& communicator) {
   const int rank = communicator.rank();
   const int ranks = communicator.size();
   for (const size_t size : {0u, 1u, 7u, 1023u, 300001u}) {
-    const std::string at = " of " + std::to_string(size) + " floats on rank " + std::to_string(rank);
+    const std::string at =
+        " of " + std::to_string(size) + " floats on rank " + std::to_string(rank);
     std::vector<float> values = values_of(rank, size);
     communicator.sum(values);
     require(same_bits(values, expected_sum(ranks, size)), "sum" + at);
@@ -59,7 +60,8 @@ inline void check_collectives(Communicator& communicator) {
     std::vector<float> all(size * static_cast<size_t>(ranks));
     communicator.gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
     for (int from = 0; from < ranks; ++from) {
-      const auto begin = all.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(from) * size);
+      const auto begin =
+          all.begin() + static_cast<std::ptrdiff_t>(static_cast<size_t>(from) * size);
       require(same_bits({begin, begin + static_cast<std::ptrdiff_t>(size)}, values_of(from, size)),
               "gather" + at);
     }

@@ -20,16 +20,20 @@ std::string concern_after(int reports, const CollapseSigns& signs) {
 }
 
 TEST(Collapse, IsSaidOnceItLasts) {
-  const CollapseSigns uniform{.teacher_entropy = kChance, .divergence = 0.0, .feature_deviation = 0.5};
+  const CollapseSigns uniform{
+      .teacher_entropy = kChance, .divergence = 0.0, .feature_deviation = 0.5};
   EXPECT_THAT(concern_after(3, uniform), IsEmpty());
   EXPECT_THAT(concern_after(100, uniform), HasSubstr("same share"));
   EXPECT_THAT(concern_after(100, uniform), HasSubstr("teacher.temperature"));
 }
 
 TEST(Collapse, HasThreeKinds) {
-  EXPECT_THAT(concern_after(100, {.teacher_entropy = 0.0, .divergence = 0.0}), HasSubstr("one prototype"));
-  EXPECT_THAT(concern_after(100, {.teacher_entropy = 0.5 * kChance, .divergence = 1.0, .feature_deviation = 0.0}),
-              HasSubstr("same way"));
+  EXPECT_THAT(concern_after(100, {.teacher_entropy = 0.0, .divergence = 0.0}),
+              HasSubstr("one prototype"));
+  EXPECT_THAT(
+      concern_after(
+          100, {.teacher_entropy = 0.5 * kChance, .divergence = 1.0, .feature_deviation = 0.0}),
+      HasSubstr("same way"));
 }
 
 TEST(Collapse, IsNotATeacherThatTheStudentHasStillToLearn) {

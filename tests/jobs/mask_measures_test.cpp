@@ -5,7 +5,8 @@
 namespace lockstep::jobs {
 namespace {
 
-// A square of `side` pixels in a frame of 300 x 400, whose contours may be 4 pixels apart (0.008 of 500).
+// A square of `side` pixels in a frame of 300 x 400, whose contours may be 4 pixels apart (0.008 of
+// 500).
 Mask square(int left, int top, int side) {
   Mask mask{300, 400, std::vector<uint8_t>(300 * 400)};
   for (int y = top; y < top + side; ++y) {
@@ -32,8 +33,8 @@ TEST(ContourAccuracy, ForgivesFourPixels) {
   EXPECT_DOUBLE_EQ(contour_accuracy(square(200, 50, 50), square(50, 50, 100)), 0.0);
 }
 
-// Moved by 20: of the four sides two lie 20 apart, the others on each other for 80 of 100 pixels and, by the
-// reach of a disk at their ends, a few more.
+// Moved by 20: of the four sides two lie 20 apart, the others on each other for 80 of 100 pixels
+// and, by the reach of a disk at their ends, a few more.
 TEST(ContourAccuracy, CountsTheSidesThatMeet) {
   const double f = contour_accuracy(square(70, 50, 100), square(50, 50, 100));
   EXPECT_GT(f, 2.0 * 80 / 400);

@@ -11,20 +11,22 @@ TEST(MixPictures, MixupRoundsTheMixOfAPairToEven) {
   std::vector<uint8_t> pictures(4 * 3);  // 4 pictures of one pixel
   for (size_t i = 0; i < pictures.size(); ++i) pictures[i] = static_cast<uint8_t>(10 * i);
   mix_pictures({.lambda = 0.75}, 4, 1, pictures);
-  EXPECT_EQ(pictures[0], 22);    // 0.75 * 0 + 0.25 * 90 = 22.5
-  EXPECT_EQ(pictures[9], 68);    // 0.75 * 90 + 0.25 * 0 = 67.5
-  EXPECT_EQ(pictures[3], 38);    // 0.75 * 30 + 0.25 * 60 = 37.5
+  EXPECT_EQ(pictures[0], 22);  // 0.75 * 0 + 0.25 * 90 = 22.5
+  EXPECT_EQ(pictures[9], 68);  // 0.75 * 90 + 0.25 * 0 = 67.5
+  EXPECT_EQ(pictures[3], 38);  // 0.75 * 30 + 0.25 * 60 = 37.5
 }
 
 TEST(MixPictures, CutMixExchangesTheBoxAlone) {
   constexpr int64_t kSize = 4;
   std::vector<uint8_t> pictures(2 * 3 * kSize * kSize, 1);
   std::fill(pictures.begin() + 3 * kSize * kSize, pictures.end(), 2);
-  mix_pictures({.cutmix = true, .lambda = 0.5, .top = 1, .bottom = 3, .left = 0, .right = 2}, 2, kSize, pictures);
+  mix_pictures({.cutmix = true, .lambda = 0.5, .top = 1, .bottom = 3, .left = 0, .right = 2}, 2,
+               kSize, pictures);
   for (int64_t y = 0; y < kSize; ++y) {
     for (int64_t x = 0; x < kSize; ++x) {
       const bool inside = y >= 1 && y < 3 && x < 2;
-      EXPECT_EQ(pictures[static_cast<size_t>(3 * (y * kSize + x))], inside ? 2 : 1) << y << "," << x;
+      EXPECT_EQ(pictures[static_cast<size_t>(3 * (y * kSize + x))], inside ? 2 : 1)
+          << y << "," << x;
     }
   }
 }

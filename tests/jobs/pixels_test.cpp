@@ -21,7 +21,8 @@ namespace {
 
 Image noise(int width, int height) {
   Image image(width, height);
-  jobs::Random random(5, jobs::Purpose::pictures, static_cast<uint64_t>(width), static_cast<uint64_t>(height));
+  jobs::Random random(5, jobs::Purpose::pictures, static_cast<uint64_t>(width),
+                      static_cast<uint64_t>(height));
   for (uint8_t& value : image.rgb) value = static_cast<uint8_t>(random.bits());
   return image;
 }
@@ -32,13 +33,14 @@ TEST(Decode, ReadsBackWhatWasEncoded) {
   EXPECT_EQ(again.width, 37);
   EXPECT_EQ(again.height, 21);
   EXPECT_EQ(again.rgb, image.rgb);
-  const Image jpeg = decode(encode_jpeg(draw_picture(1, 48, *std::make_unique<jobs::Random>(
-                                            1, jobs::Purpose::pictures, 0, 0)), 90));
+  const Image jpeg = decode(encode_jpeg(
+      draw_picture(1, 48, *std::make_unique<jobs::Random>(1, jobs::Purpose::pictures, 0, 0)), 90));
   EXPECT_EQ(jpeg.width, 48);
 }
 
 TEST(Decode, RefusesEveryCutOfAFile) {
-  for (const std::vector<std::byte>& file : {encode_png(noise(20, 20)), encode_jpeg(noise(20, 20), 90)}) {
+  for (const std::vector<std::byte>& file :
+       {encode_png(noise(20, 20)), encode_jpeg(noise(20, 20), 90)}) {
     for (size_t length = 0; length + 20 < file.size(); length += 7) {
       EXPECT_THROW(decode(std::span(file).first(length)), ImageError) << length;
     }
@@ -67,7 +69,8 @@ TEST(Decode, RefusesWhatIsNoPicture) {
 TEST(Resize, LeavesAPictureOfTheSameSizeAlone) {
   const Image image = noise(30, 17);
   EXPECT_EQ(resize(image, {0, 0, 30, 17}, 30, 17, Filter::bicubic).rgb, image.rgb);
-  EXPECT_EQ(resize(image, {3, 4, 10, 10}, 10, 10, Filter::bicubic).rgb, crop(image, {3, 4, 10, 10}).rgb);
+  EXPECT_EQ(resize(image, {3, 4, 10, 10}, 10, 10, Filter::bicubic).rgb,
+            crop(image, {3, 4, 10, 10}).rgb);
 }
 
 TEST(Resize, KeepsAnEvenPictureEven) {
@@ -140,7 +143,8 @@ TEST(GaussianBlur, SpreadsAPointAlikeToAllSidesAndAsFarAsItsRadius) {
       squares += level * (x - kMiddle) * (x - kMiddle);
     }
   }
-  // A box blur keeps the sum and adds its variance; roundings of some 50 pixels are what is missing.
+  // A box blur keeps the sum and adds its variance; roundings of some 50 pixels are what is
+  // missing.
   EXPECT_NEAR(sum, 255, 25);
   EXPECT_NEAR(std::sqrt(squares / sum), 1.5, 0.15);
 }
@@ -148,7 +152,8 @@ TEST(GaussianBlur, SpreadsAPointAlikeToAllSidesAndAsFarAsItsRadius) {
 TEST(Hue, LeavesGreyAlone) {
   Image greys(256, 1);
   for (size_t i = 0; i < greys.rgb.size(); ++i) greys.rgb[i] = static_cast<uint8_t>(i / 3);
-  for (const double turns : {-0.5, -0.1, 0.0, 0.1, 0.5}) EXPECT_EQ(hue(greys, turns).rgb, greys.rgb);
+  for (const double turns : {-0.5, -0.1, 0.0, 0.1, 0.5})
+    EXPECT_EQ(hue(greys, turns).rgb, greys.rgb);
 }
 
 TEST(Hue, TurnsRedToGreenAndBlue) {
@@ -176,7 +181,8 @@ TEST(Normalise, IsWhatEachLibraryWritesDown) {
   for (size_t i = 0; i < image.rgb.size(); ++i) {
     const auto byte = static_cast<float>(image.rgb[i]);
     const double mean = kImageNetMean[i % 3], deviation = kImageNetDeviation[i % 3];
-    EXPECT_EQ(timm[i], (byte - static_cast<float>(255 * mean)) / static_cast<float>(255 * deviation));
+    EXPECT_EQ(timm[i],
+              (byte - static_cast<float>(255 * mean)) / static_cast<float>(255 * deviation));
     EXPECT_EQ(torchvision[i],
               (byte / 255.0f - static_cast<float>(mean)) / static_cast<float>(deviation));
   }
@@ -208,7 +214,8 @@ TEST(RandomResizedCrop, FallsBackToTheCentre) {
 }
 
 TEST(RandAugment, RefusesWhatItDoesNotKnow) {
-  for (const char* text : {"", "rand-", "randm9", "rand-m", "rand-x3", "rand-mx", "rand-m9-tweights", "original"}) {
+  for (const char* text :
+       {"", "rand-", "randm9", "rand-m", "rand-x3", "rand-mx", "rand-m9-tweights", "original"}) {
     EXPECT_THROW(RandAugment::parse(text), std::invalid_argument) << text;
   }
   EXPECT_NO_THROW(RandAugment::parse("rand"));
@@ -223,7 +230,8 @@ TEST(RandAugment, LeavesAQuarterOfThePicturesAlone) {
     jobs::Random random(0, jobs::Purpose::augmentation, 0, i);
     untouched += augment.apply(image, random, {}).rgb == image.rgb ? 1 : 0;
   }
-  // Both of two operations stay away with a chance of 1/4; on noise a few change nothing by themselves.
+  // Both of two operations stay away with a chance of 1/4; on noise a few change nothing by
+  // themselves.
   EXPECT_GT(untouched, 900);
   EXPECT_LT(untouched, 1500);
 }

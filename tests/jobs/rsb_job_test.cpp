@@ -23,12 +23,14 @@ TEST(RsbLoss, IsTimmsBinaryCrossEntropy) {
   const at::Tensor logits = at::tensor({1.0f, -2.0f, 0.5f, 0.0f, 3.0f, -1.0f}).view({2, 3});
   const at::Tensor targets = at::tensor({0.7f, 0.3f, 0.0f, 0.0f, 1.0f, 0.0f}).view({2, 3});
   EXPECT_NEAR(rsb_loss(logits, targets, {}).item<double>(), 0.5615438171, 1e-7);
-  EXPECT_NEAR(rsb_loss(logits, targets, {.target_threshold = 0.2}).item<double>(), 0.7448771504, 1e-7);
+  EXPECT_NEAR(rsb_loss(logits, targets, {.target_threshold = 0.2}).item<double>(), 0.7448771504,
+              1e-7);
 }
 
 TEST(RsbLoss, SmoothsTowardsEvenTargets) {
   const at::Tensor logits = at::zeros({2, 4});
-  const at::Tensor targets = at::tensor({1.0f, 0.0f, 0.0f, 0.0f, 0.5f, 0.5f, 0.0f, 0.0f}).view({2, 4});
+  const at::Tensor targets =
+      at::tensor({1.0f, 0.0f, 0.0f, 0.0f, 0.5f, 0.5f, 0.0f, 0.0f}).view({2, 4});
   // At logits of zero cross entropy is log 4 whatever targets that add up to 1, and BCE is log 2.
   EXPECT_NEAR(rsb_loss(logits, targets, {.loss = "cross_entropy", .smoothing = 0.1}).item<double>(),
               std::log(4.0), 1e-6);
@@ -43,7 +45,8 @@ TEST(RsbLoss, SmoothsTowardsEvenTargets) {
 class ResNetTest : public testing::Test {
  protected:
   ResNetTest() {
-    for (const NamedShape& entry : resnet_parameters(shape_)) parameters_.add(entry.name, at::zeros(entry.shape));
+    for (const NamedShape& entry : resnet_parameters(shape_))
+      parameters_.add(entry.name, at::zeros(entry.shape));
     for (const NamedShape& entry : resnet_buffers(shape_)) {
       buffers_.add(entry.name, at::zeros(entry.shape));
       statistics_.add(entry.name, at::zeros(entry.shape));

@@ -18,8 +18,11 @@ std::string read(const std::filesystem::path& file) {
 }
 
 TEST(JsonLine, IsJsonWithNineDigits) {
-  const auto row = nlohmann::json::parse(json_line(
-      {.step = 3, .epoch = 1, .loss = 1.0 / 3.0, .weights_hash = "00ff", .evaluation = {{"val_top1", 50.0}}}));
+  const auto row = nlohmann::json::parse(json_line({.step = 3,
+                                                    .epoch = 1,
+                                                    .loss = 1.0 / 3.0,
+                                                    .weights_hash = "00ff",
+                                                    .evaluation = {{"val_top1", 50.0}}}));
   EXPECT_EQ(row["step"], 3);
   EXPECT_EQ(row["loss"], 0.333333333);
   EXPECT_EQ(row["weights_hash"], "00ff");
@@ -43,7 +46,8 @@ TEST(MetricsLog, IsCutBackToTheStepThatIsResumed) {
   }
   std::istringstream lines(read(file));
   int64_t step = 0;
-  for (std::string line; std::getline(lines, line);) EXPECT_EQ(nlohmann::json::parse(line)["step"], ++step);
+  for (std::string line; std::getline(lines, line);)
+    EXPECT_EQ(nlohmann::json::parse(line)["step"], ++step);
   EXPECT_EQ(step, 7);
 }
 

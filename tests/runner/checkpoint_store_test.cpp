@@ -64,7 +64,8 @@ TEST(CheckpointStore, FallsBackFromWhatIsDamaged) {
   std::ofstream(store.path(3) / "a.bin") << "weights of step 9";  // the same length
   std::filesystem::resize_file(store.path(2) / "b.bin", 999);
   std::vector<std::string> reports;
-  EXPECT_EQ(store.newest_sound([&](const std::string& text) { reports.push_back(text); }), store.path(1));
+  EXPECT_EQ(store.newest_sound([&](const std::string& text) { reports.push_back(text); }),
+            store.path(1));
   ASSERT_EQ(reports.size(), 3u);
   EXPECT_NE(reports[0].find("a.bin"), std::string::npos);
   EXPECT_NE(reports[2].find("999 bytes of 1000"), std::string::npos);

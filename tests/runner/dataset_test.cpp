@@ -28,7 +28,8 @@ TEST(NaturalLess, ComparesNumbersAsNumbersAndLettersWithoutCase) {
 
 TEST(Dataset, NumbersClassesAndPicturesInNaturalOrder) {
   const TemporaryFolder folder;
-  for (const char* file : {"n10/b.JPEG", "n2/x10.jpg", "n2/x9.png", "n2/notes.txt", ".hidden/a.jpg", "readme.jpg"}) {
+  for (const char* file :
+       {"n10/b.JPEG", "n2/x10.jpg", "n2/x9.png", "n2/notes.txt", ".hidden/a.jpg", "readme.jpg"}) {
     touch(folder.path() / file);
   }
   const Dataset set = Dataset::open(folder.path(), Dataset::Labels::needed);
@@ -46,7 +47,8 @@ TEST(Dataset, GoesThroughSymbolicLinks) {
   const TemporaryFolder folder;
   touch(folder.path() / "store/pictures/a.jpg");
   touch(folder.path() / "set/plain/b.jpg");
-  std::filesystem::create_directory_symlink(folder.path() / "store/pictures", folder.path() / "set/linked");
+  std::filesystem::create_directory_symlink(folder.path() / "store/pictures",
+                                            folder.path() / "set/linked");
   EXPECT_EQ(Dataset::open(folder.path() / "set", Dataset::Labels::needed).size(), 2);
 }
 

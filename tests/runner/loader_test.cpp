@@ -19,17 +19,20 @@ class CountingMaker final : public jobs::BatchMaker {
   std::vector<jobs::Field> fields(int64_t rows) const override {
     return {{"samples", jobs::Field::Kind::int64, {rows}}, {"sum", jobs::Field::Kind::int64, {1}}};
   }
-  void make_sample(std::span<const std::byte> file, int64_t, const jobs::SampleKey& key, int64_t index,
-                   const jobs::ShardArrays& arrays) const override {
+  void make_sample(std::span<const std::byte> file, int64_t, const jobs::SampleKey& key,
+                   int64_t index, const jobs::ShardArrays& arrays) const override {
     if (file.empty()) throw pixels::ImageError("the file is empty");
     samples(arrays)[index] = key.sample;
     ++made;
   }
-  void finish_shard(const jobs::ShardKey& key, int64_t count, const jobs::ShardArrays& arrays) const override {
+  void finish_shard(const jobs::ShardKey& key, int64_t count,
+                    const jobs::ShardArrays& arrays) const override {
     *reinterpret_cast<int64_t*>(arrays[1].data()) =
         std::accumulate(samples(arrays), samples(arrays) + count, key.step);
   }
-  static int64_t* samples(const jobs::ShardArrays& arrays) { return reinterpret_cast<int64_t*>(arrays[0].data()); }
+  static int64_t* samples(const jobs::ShardArrays& arrays) {
+    return reinterpret_cast<int64_t*>(arrays[0].data());
+  }
 
   mutable std::atomic<int64_t> made = 0;
 };
@@ -97,7 +100,8 @@ TEST_F(LoaderTest, NamesAPictureThatCannotBeRead) {
     while (loader.next() != nullptr) loader.release();
     FAIL() << "nothing was thrown";
   } catch (const DataError& error) {
-    EXPECT_NE(std::string(error.what()).find("b/5.jpg': the file is empty"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("b/5.jpg': the file is empty"), std::string::npos)
+        << error.what();
   }
 }
 

@@ -61,7 +61,9 @@ TEST_F(RecipeTest, LaysTheCommandLineOverTheFile) {
 
 TEST_F(RecipeTest, PointsAtTheOverride) {
   Recipe recipe = read("[batch]\nsize = 8\n", {"batch.size=0"});
-  EXPECT_THAT(message([&] { recipe.integer("batch.size", 1, {1, 100}); }),
+  EXPECT_THAT(message([&] {
+                recipe.integer("batch.size", 1, {1, 100});
+              }),
               testing::HasSubstr("'batch.size' is 0, but must be from 1 to 100\n --> --set:1:1\n"));
 }
 
@@ -76,7 +78,9 @@ TEST_F(RecipeTest, ResolvesToARecipeThatReadsTheSame) {
     recipe.integer("batch.size", 1);
     recipe.resolve("batch.shards", 4);
   };
-  Recipe first = read("job = 'rsb'\n[data]\ntrain = 'quote\" back\\slash \u00e4'\n[optimizer]\nlearning_rate = 5e-3\n");
+  Recipe first = read(
+      "job = 'rsb'\n[data]\ntrain = 'quote\" back\\slash \u00e4'\n[optimizer]\nlearning_rate = "
+      "5e-3\n");
   ask(first);
   Recipe second = read(first.resolved_toml());
   ask(second);

@@ -47,9 +47,11 @@ TEST(Sampler, OrdersEachEpochAnew) {
   EXPECT_LT(same, 10);  // one is expected
 }
 
-// The 625 steps an epoch of the published runs: 1,281,024 of ImageNet's pictures in batches of 2048.
+// The 625 steps an epoch of the published runs: 1,281,024 of ImageNet's pictures in batches of
+// 2048.
 TEST(Sampler, CountsAnEpochWithRepeatsAsTimmDoes) {
-  const Sampler sampler({.seed = 0, .samples = 1281167, .batch_size = 2048, .shards = 4, .repeats = 3});
+  const Sampler sampler(
+      {.seed = 0, .samples = 1281167, .batch_size = 2048, .shards = 4, .repeats = 3});
   EXPECT_EQ(sampler.steps_per_epoch(), 625);
 }
 
@@ -66,7 +68,8 @@ TEST(Sampler, DealsTheRepeatsOfAPictureToNeighbouringShards) {
 }
 
 TEST(Sampler, LooksRandom) {
-  // Where each picture comes in an epoch: every quarter of the set in every quarter of the epoch alike.
+  // Where each picture comes in an epoch: every quarter of the set in every quarter of the epoch
+  // alike.
   const Sampler sampler({.seed = 3, .samples = 4000, .batch_size = 10, .shards = 1});
   const auto keys = epoch(sampler, 0, 1);
   std::map<std::pair<int64_t, size_t>, int> counts;

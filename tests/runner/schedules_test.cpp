@@ -7,8 +7,12 @@ namespace {
 
 // The numbers are those of specs to timm's CosineLRScheduler; it is asked itself in tests/parity.
 TEST(LearningRateSchedule, IsThatOfTheA2Recipe) {
-  const LearningRateSchedule schedule{.peak = 5e-3, .warmup = 1e-6, .minimum = 1e-6, .epochs = 300,
-                                      .warmup_epochs = 5, .steps_per_epoch = 625};
+  const LearningRateSchedule schedule{.peak = 5e-3,
+                                      .warmup = 1e-6,
+                                      .minimum = 1e-6,
+                                      .epochs = 300,
+                                      .warmup_epochs = 5,
+                                      .steps_per_epoch = 625};
   EXPECT_DOUBLE_EQ(schedule.at(0), 1e-6);
   EXPECT_DOUBLE_EQ(schedule.at(624), 1e-6);
   EXPECT_NEAR(schedule.at(625), 0.0010008, 1e-12);
@@ -20,8 +24,13 @@ TEST(LearningRateSchedule, IsThatOfTheA2Recipe) {
 }
 
 TEST(LearningRateSchedule, MovesWithEveryUpdateWhereAsked) {
-  const LearningRateSchedule schedule{.peak = 1.0, .warmup = 0.0, .minimum = 0.0, .epochs = 4,
-                                      .warmup_epochs = 1, .per_update = true, .steps_per_epoch = 10};
+  const LearningRateSchedule schedule{.peak = 1.0,
+                                      .warmup = 0.0,
+                                      .minimum = 0.0,
+                                      .epochs = 4,
+                                      .warmup_epochs = 1,
+                                      .per_update = true,
+                                      .steps_per_epoch = 10};
   EXPECT_DOUBLE_EQ(schedule.at(5), 0.5);
   EXPECT_DOUBLE_EQ(schedule.at(20), 0.5);
   EXPECT_LT(schedule.at(21), schedule.at(20));

@@ -33,8 +33,8 @@ crops = {global_size = 32, local_size = 16, local_count = 2}
 head = {out_dim = 256, hidden_dim = 64, bottleneck_dim = 32}
 )";
 
-// Chunks are some bytes larger at one time than at another. A tensor of one number takes 360 bytes, and
-// there are 15 steps to keep it in.
+// Chunks are some bytes larger at one time than at another. A tensor of one number takes 360 bytes,
+// and there are 15 steps to keep it in.
 constexpr size_t kScatter = 1000;
 
 // Of all that malloc has given out and not got back, in bytes.
@@ -62,7 +62,8 @@ TEST_P(StepMemory, IsTheSameAfterEveryStep) {
   const jobs::Tensors batch = batch_tensors(fields, memory.arrays(), at::kCPU);
   size_t settled = 0;
   for (int64_t k = 0; k < 20; ++k) {
-    for (int64_t shard = 0; shard < plan.options.shards; ++shard) step.add_shard({{k, shard}, batch}, {});
+    for (int64_t shard = 0; shard < plan.options.shards; ++shard)
+      step.add_shard({{k, shard}, batch}, {});
     step.finish_sums();
     step.update(plan.update_after(k));
     if (k == 4) settled = memory_in_use();

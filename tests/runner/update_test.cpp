@@ -26,8 +26,10 @@ TEST(Update, LambFollowsTheGoldenVector) {
     g[64] = 0.4f;
     const std::vector<double> squared = squared_norms(segments, g.data(), 1.0);
     EXPECT_NEAR(std::sqrt(squared[0] + squared[1]), norms[k - 1], 1e-6);
-    update(segments, {.rule = UpdateRule::lamb}, {.step = k, .learning_rate = 0.1, .weight_decay = 0.02}, squared,
-           {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data()});
+    update(
+        segments, {.rule = UpdateRule::lamb},
+        {.step = k, .learning_rate = 0.1, .weight_decay = 0.02}, squared,
+        {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data()});
     EXPECT_NEAR(p[0], weights[k - 1][0], 1e-6);
     EXPECT_NEAR(p[1], weights[k - 1][1], 1e-6);
     EXPECT_NEAR(p[2], weights[k - 1][2], 1e-6);
@@ -53,8 +55,10 @@ TEST_P(Rules, FollowTheirFormulas) {
   for (int64_t t = 1; t <= 4; ++t) {
     std::vector<float> g(n);
     std::vector<double> G(n);
-    for (size_t i = 0; i < n; ++i) G[i] = g[i] = std::cos(static_cast<float>(i) * static_cast<float>(t));
-    const double scale = 0.25, clip = 0.5, rate = rule == UpdateRule::lars ? 1.0 : 0.01, decay = 0.1, keep = t == 1 ? 0.0 : 0.9;
+    for (size_t i = 0; i < n; ++i)
+      G[i] = g[i] = std::cos(static_cast<float>(i) * static_cast<float>(t));
+    const double scale = 0.25, clip = 0.5, rate = rule == UpdateRule::lars ? 1.0 : 0.01,
+                 decay = 0.1, keep = t == 1 ? 0.0 : 0.9;
     double norm = 0.0;
     for (const double x : G) norm += x * scale * x * scale;
     norm = std::sqrt(norm);
@@ -83,9 +87,16 @@ TEST_P(Rules, FollowTheirFormulas) {
       A[i] = keep * A[i] + (1.0 - keep) * P[i];
     }
     update(segments, {.rule = rule, .epsilon = 1e-8, .clip_gradient = clip},
-           {.step = t, .learning_rate = rate, .weight_decay = decay, .gradient_scale = scale, .average_decay = keep},
+           {.step = t,
+            .learning_rate = rate,
+            .weight_decay = decay,
+            .gradient_scale = scale,
+            .average_decay = keep},
            squared_norms(segments, g.data(), scale),
-           {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data(),
+           {.parameters = p.data(),
+            .gradients = g.data(),
+            .moment1 = m.data(),
+            .moment2 = v.data(),
             .average = average.data()});
     for (size_t i = 0; i < n; ++i) {
       ASSERT_NEAR(p[i], P[i], 2e-6) << "step " << t << " element " << i;
@@ -97,22 +108,27 @@ TEST_P(Rules, FollowTheirFormulas) {
 INSTANTIATE_TEST_SUITE_P(Sizes, Rules,
                          testing::Values(Case{UpdateRule::adamw, 1}, Case{UpdateRule::adamw, 1003},
                                          Case{UpdateRule::sgd, 17}, Case{UpdateRule::sgd, 1003},
-                                         Case{UpdateRule::momentum, 1003}, Case{UpdateRule::lars, 1003}));
+                                         Case{UpdateRule::momentum, 1003},
+                                         Case{UpdateRule::lars, 1003}));
 
 TEST(Update, LeavesOutWhatIsFrozenAndCountsFromItsThaw) {
   // The second segment begins two updates late, with the gradients that the first began with.
   const std::vector<UpdateSegment> segments{{0, 4, true}, {64, 4, true, /*frozen_steps=*/2}};
   std::vector<float> p(68), g(68), m(68), v(68);
-  const auto set = [](std::vector<float>& x, size_t at, float value) { std::fill_n(x.begin() + at, 4, value); };
+  const auto set = [](std::vector<float>& x, size_t at, float value) {
+    std::fill_n(x.begin() + at, 4, value);
+  };
   set(p, 0, 1.0f);
   set(p, 64, 1.0f);
   std::vector<float> first;
   for (int64_t t = 1; t <= 4; ++t) {
     set(g, 0, 0.1f * static_cast<float>(t));
     set(g, 64, 0.1f * static_cast<float>(t - 2));
-    update(segments, {.rule = UpdateRule::adamw}, {.step = t, .learning_rate = 0.1, .weight_decay = 0.1},
-           squared_norms(segments, g.data(), 1.0),
-           {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data()});
+    update(
+        segments, {.rule = UpdateRule::adamw},
+        {.step = t, .learning_rate = 0.1, .weight_decay = 0.1},
+        squared_norms(segments, g.data(), 1.0),
+        {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data()});
     first.push_back(p[0]);
     EXPECT_EQ(p[64], t <= 2 ? 1.0f : first[static_cast<size_t>(t - 3)]) << t;
   }
@@ -121,7 +137,8 @@ TEST(Update, LeavesOutWhatIsFrozenAndCountsFromItsThaw) {
 TEST(Update, LeavesTheGapsBetweenSegmentsAlone) {
   const std::vector<UpdateSegment> segments{{0, 5, true}, {64, 70, true}};
   std::vector<float> p(192, 1.0f), g(192, 1.0f), m(192), v(192);
-  update(segments, {.rule = UpdateRule::lamb}, {.step = 1, .learning_rate = 0.1, .weight_decay = 0.1},
+  update(segments, {.rule = UpdateRule::lamb},
+         {.step = 1, .learning_rate = 0.1, .weight_decay = 0.1},
          squared_norms(segments, g.data(), 1.0),
          {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data()});
   for (size_t i = 0; i < p.size(); ++i) {

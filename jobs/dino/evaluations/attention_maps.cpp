@@ -19,8 +19,8 @@ namespace fs = std::filesystem;
 constexpr size_t kSheetRows = 8;
 constexpr int kGap = 4;
 
-// From 0 to 1 by black, violet, red, orange and light yellow: brighter throughout, so that it reads in
-// grey as well.
+// From 0 to 1 by black, violet, red, orange and light yellow: brighter throughout, so that it reads
+// in grey as well.
 pixels::Colour heat(float value) {
   static constexpr std::array<std::array<float, 3>, 5> kStops{
       {{0, 0, 4}, {87, 16, 110}, {188, 55, 84}, {249, 142, 9}, {252, 255, 164}}};
@@ -35,7 +35,8 @@ pixels::Colour heat(float value) {
   return colour;
 }
 
-// `attention` [rows, columns] from its least to its greatest, each value a square of `patch` pixels.
+// `attention` [rows, columns] from its least to its greatest, each value a square of `patch`
+// pixels.
 pixels::Image draw_map(const at::Tensor& attention, int patch) {
   const float least = attention.min().item<float>(), range = attention.max().item<float>() - least;
   const at::Tensor values = attention.contiguous();
@@ -53,10 +54,11 @@ pixels::Image draw_map(const at::Tensor& attention, int patch) {
 }
 
 // The picture as the network is shown it, then the map of each head.
-std::vector<pixels::Image> draw_maps(const Vit& vit, at::Device device, const fs::path& file, int size) {
+std::vector<pixels::Image> draw_maps(const Vit& vit, at::Device device, const fs::path& file,
+                                     int size) {
   const pixels::Image source = read_picture(file);
-  std::vector<pixels::Image> images{pixels::resize(source, {0, 0, source.width, source.height}, size, size,
-                                                   pixels::Filter::bilinear)};
+  std::vector<pixels::Image> images{pixels::resize(source, {0, 0, source.width, source.height},
+                                                   size, size, pixels::Filter::bilinear)};
   const int64_t patch = vit.shape().patch_size, side = size / patch;
   const at::Tensor attention = vit.last_attention(normalised(images.front()).to(device)).cpu();
   for (int64_t head = 0; head < attention.size(1); ++head) {
@@ -67,7 +69,8 @@ std::vector<pixels::Image> draw_maps(const Vit& vit, at::Device device, const fs
 }
 
 void paste(const pixels::Image& image, int left, int top, pixels::Image& sheet) {
-  for (int y = 0; y < image.height; ++y) std::copy_n(image.row(y), 3 * image.width, sheet.at(left, top + y));
+  for (int y = 0; y < image.height; ++y)
+    std::copy_n(image.row(y), 3 * image.width, sheet.at(left, top + y));
 }
 
 pixels::Image make_sheet(const std::vector<std::vector<pixels::Image>>& rows) {
@@ -77,7 +80,8 @@ pixels::Image make_sheet(const std::vector<std::vector<pixels::Image>>& rows) {
   std::ranges::fill(sheet.rgb, uint8_t{255});
   for (size_t row = 0; row < rows.size(); ++row) {
     for (size_t column = 0; column < rows[row].size(); ++column) {
-      paste(rows[row][column], static_cast<int>(column) * step, static_cast<int>(row) * step, sheet);
+      paste(rows[row][column], static_cast<int>(column) * step, static_cast<int>(row) * step,
+            sheet);
     }
   }
   return sheet;
@@ -87,9 +91,11 @@ pixels::Image make_sheet(const std::vector<std::vector<pixels::Image>>& rows) {
 
 Measures attention_maps(const Vit& vit, at::Device device, const DinoEvaluationOptions& options,
                         const comm::Communicator& communicator, const EvaluationRequest& request) {
-  const fs::path root = fs::is_directory(request.images) ? request.images : request.images.parent_path();
+  const fs::path root =
+      fs::is_directory(request.images) ? request.images : request.images.parent_path();
   const std::vector<fs::path> files = pictures_in(request.images);
-  const auto ranks = static_cast<size_t>(communicator.size()), rank = static_cast<size_t>(communicator.rank());
+  const auto ranks = static_cast<size_t>(communicator.size()),
+             rank = static_cast<size_t>(communicator.rank());
   const int size = static_cast<int>(options.attention_size);
   std::vector<std::vector<pixels::Image>> rows;  // of the sheet, which rank 0 draws
   for (size_t i = 0; i < files.size(); ++i) {
@@ -105,7 +111,8 @@ Measures attention_maps(const Vit& vit, at::Device device, const DinoEvaluationO
     }
   }
   if (rank == 0) request.write("sheet.png", pixels::encode_png(make_sheet(rows)));
-  return {{"pictures", static_cast<double>(files.size())}, {"heads", static_cast<double>(vit.shape().heads)}};
+  return {{"pictures", static_cast<double>(files.size())},
+          {"heads", static_cast<double>(vit.shape().heads)}};
 }
 
 }  // namespace lockstep::jobs

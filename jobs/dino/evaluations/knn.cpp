@@ -62,7 +62,8 @@ void count_hits(const Bank& bank, const at::Tensor& features, const at::Tensor& 
     const at::Tensor scores = at::zeros({features.size(0), classes}, features.options())
                                   .scatter_add_(1, voted.narrow(1, 0, k), votes.narrow(1, 0, k));
     // Among equals, as classes without a vote, the first comes first.
-    const at::Tensor order = std::get<1>(scores.sort(/*stable=*/true, /*dim=*/1, /*descending=*/true));
+    const at::Tensor order =
+        std::get<1>(scores.sort(/*stable=*/true, /*dim=*/1, /*descending=*/true));
     const at::Tensor best = order.narrow(1, 0, std::min<int64_t>({5, k, classes}));
     const at::Tensor right = best.eq(labels.unsqueeze(1));
     hits[i][0] += right.select(1, 0).sum().item<double>();

@@ -18,9 +18,9 @@
 #include "comm/sum_over_ranks.h"
 #include "jobs/evaluation_batches.h"
 #include "jobs/initial_weights.h"
+#include "jobs/pixels/colour.h"
 #include "jobs/pixels/crops.h"
 #include "jobs/pixels/normalise.h"
-#include "jobs/pixels/colour.h"
 #include "jobs/pixels/resample.h"
 
 namespace lockstep::jobs {
@@ -56,7 +56,8 @@ class Features {
 
   at::Tensor of(const at::Tensor& images) const {
     if (backbone_.vit() == nullptr) return backbone_.features(images);
-    const std::vector<at::Tensor> blocks = backbone_.vit()->last_blocks(images, options_.linear_blocks);
+    const std::vector<at::Tensor> blocks =
+        backbone_.vit()->last_blocks(images, options_.linear_blocks);
     std::vector<at::Tensor> tokens;
     for (const at::Tensor& block : blocks) tokens.push_back(block.select(1, 0));
     const at::Tensor classes = at::cat(tokens, 1);
@@ -90,10 +91,12 @@ class Classifier {
   void learn(const at::Tensor& features, const at::Tensor& labels, double learning_rate,
              comm::Communicator& communicator) {
     at::Tensor error = at::softmax(logits(features), 1);
-    error.scatter_add_(1, labels.unsqueeze(1), at::full({labels.size(0), 1}, -1.0, error.options()));
+    error.scatter_add_(1, labels.unsqueeze(1),
+                       at::full({labels.size(0), 1}, -1.0, error.options()));
     const auto rows = static_cast<double>(labels.size(0) * communicator.size());
     const at::Tensor gradient =
-        at::cat({error.t().matmul(features), error.sum(0).unsqueeze(1)}, 1).cpu().contiguous() / rows;
+        at::cat({error.t().matmul(features), error.sum(0).unsqueeze(1)}, 1).cpu().contiguous() /
+        rows;
     communicator.sum({gradient.mutable_data_ptr<float>(), static_cast<size_t>(gradient.numel())});
     momentum_.mul_(kMomentum).add_(gradient.to(momentum_.device()));
     weights_.sub_(momentum_, learning_rate);
@@ -121,8 +124,8 @@ Labelled see(const Features& features, const EvaluationSets& sets, const BatchMa
 }
 
 // Percent right at first and among the first five, over all ranks.
-std::array<double, 2> accuracy(const Classifier& classifier, const Labelled& seen, const EvaluationSets& sets,
-                               comm::Communicator& communicator) {
+std::array<double, 2> accuracy(const Classifier& classifier, const Labelled& seen,
+                               const EvaluationSets& sets, comm::Communicator& communicator) {
   const int64_t five = std::min<int64_t>(5, sets.classes());
   std::array<double, 2> hits{};
   for (size_t i = 0; i < seen.features.size(); ++i) {
@@ -138,30 +141,37 @@ std::array<double, 2> accuracy(const Classifier& classifier, const Labelled& see
 
 }  // namespace
 
-Measures linear_probe(const Backbone& backbone, const MultiCropOptions& crops, const BatchMaker& validation,
-                      const DinoEvaluationOptions& options, const EvaluationSets& sets,
-                      comm::Communicator& communicator, std::vector<Tensors>* outputs) {
+Measures linear_probe(const Backbone& backbone, const MultiCropOptions& crops,
+                      const BatchMaker& validation, const DinoEvaluationOptions& options,
+                      const EvaluationSets& sets, comm::Communicator& communicator,
+                      std::vector<Tensors>* outputs) {
   const at::NoGradGuard no_grad;
   const Features features(backbone, options);
   const Labelled seen = see(features, sets, validation);
-  const std::unique_ptr<BatchMaker> training = training_batches(crops.evaluation_crop, options.seed);
-  const std::unique_ptr<BatchSource> source = sets.open_epochs(
-      *training,
-      {.seed = options.seed, .count = options.linear_epochs, .batch_size = options.linear_batch_size});
+  const std::unique_ptr<BatchMaker> training =
+      training_batches(crops.evaluation_crop, options.seed);
+  const std::unique_ptr<BatchSource> source =
+      sets.open_epochs(*training, {.seed = options.seed,
+                                   .count = options.linear_epochs,
+                                   .batch_size = options.linear_batch_size});
   const int64_t steps = sets.size(Split::training) / options.linear_batch_size;
-  const double peak = options.linear_learning_rate * static_cast<double>(options.linear_batch_size) /
+  const double peak = options.linear_learning_rate *
+                      static_cast<double>(options.linear_batch_size) /
                       static_cast<double>(kReferenceBatch);
   std::optional<Classifier> classifier;
   std::array<double, 2> best{}, last{};
   int64_t best_epoch = 0;
   for (int64_t epoch = 0; epoch < options.linear_epochs; ++epoch) {
-    const double turn = std::numbers::pi * static_cast<double>(epoch) / static_cast<double>(options.linear_epochs);
+    const double turn =
+        std::numbers::pi * static_cast<double>(epoch) / static_cast<double>(options.linear_epochs);
     for (int64_t step = 0; step < steps; ++step) {
       int64_t rows = 0;
       const Tensors& batch = *source->next(&rows);
       const at::Tensor inputs = features.of(batch.at("images"));
-      if (!classifier) classifier.emplace(sets.classes(), features.dim(), options.seed, inputs.device());
-      classifier->learn(inputs, batch.at("labels"), 0.5 * peak * (1.0 + std::cos(turn)), communicator);
+      if (!classifier)
+        classifier.emplace(sets.classes(), features.dim(), options.seed, inputs.device());
+      classifier->learn(inputs, batch.at("labels"), 0.5 * peak * (1.0 + std::cos(turn)),
+                        communicator);
     }
     last = accuracy(*classifier, seen, sets, communicator);
     if (epoch == 0 || last[0] > best[0]) {
