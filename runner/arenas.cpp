@@ -13,6 +13,10 @@ namespace {
 
 constexpr int64_t kAlignment = 256 / sizeof(float);
 
+constexpr at::Tensor Arenas::*kAll[] = {&Arenas::parameters, &Arenas::moment1,
+                                        &Arenas::moment2,    &Arenas::average,
+                                        &Arenas::buffers,    &Arenas::average_buffers};
+
 std::vector<int64_t> strides_of(const jobs::TensorSpec& spec) {
   const std::vector<int64_t>& shape = spec.shape;
   if (spec.channels_last) {
@@ -61,19 +65,42 @@ Arenas::Arenas(const jobs::Job& job, const UpdateOptions& options, bool keeps_av
     moment2 = arena(parameter_table);
   }
   buffers = arena(buffer_table);
+  if (keeps_average) {
+    average = arena(parameter_table);
+    average_buffers = arena(buffer_table);
+  }
+  make_views();
+  for (const jobs::TensorSpec& spec : buffer_table.specs()) {
+    state.buffers.at(spec.name).fill_(spec.initial);
+  }
+  if (keeps_average) average_buffers.copy_(buffers);
+}
+
+Arenas::Arenas(const Arenas& layout, const std::function<at::Tensor(int64_t)>& allocate)
+    : parameter_table(layout.parameter_table), buffer_table(layout.buffer_table) {
+  const at::NoGradGuard no_grad;
+  for (const auto arena : kAll) {
+    if ((layout.*arena).defined()) this->*arena = allocate((layout.*arena).numel());
+  }
+  make_views();
+}
+
+void Arenas::make_views() {
   for (const auto& [name, view] : parameter_table.views(parameters)) {
     state.parameters.add(name, view.detach().set_requires_grad(true));
   }
   state.buffers = buffer_table.views(buffers);
-  for (const jobs::TensorSpec& spec : buffer_table.specs()) {
-    state.buffers.at(spec.name).fill_(spec.initial);
+  if (!average.defined()) return;
+  state.average = parameter_table.views(average);
+  state.average_buffers = buffer_table.views(average_buffers);
+}
+
+std::vector<at::Tensor> Arenas::all() const {
+  std::vector<at::Tensor> all;
+  for (const auto arena : kAll) {
+    if ((this->*arena).defined()) all.push_back(this->*arena);
   }
-  if (keeps_average) {
-    average = arena(parameter_table);
-    average_buffers = buffers.clone();
-    state.average = parameter_table.views(average);
-    state.average_buffers = buffer_table.views(average_buffers);
-  }
+  return all;
 }
 
 std::vector<UpdateSegment> Arenas::update_segments() const {

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,6 +41,9 @@ class SegmentTable {
 /// for are undefined.
 struct Arenas {
   Arenas(const jobs::Job& job, const UpdateOptions& options, bool keeps_average, at::Device device);
+  /// Arenas laid out as those of `layout` in other memory, with what lies there: `allocate` gives
+  /// each its floats, in the order of all().
+  Arenas(const Arenas& layout, const std::function<at::Tensor(int64_t)>& allocate);
 
   SegmentTable parameter_table;
   SegmentTable buffer_table;
@@ -49,11 +53,17 @@ struct Arenas {
   /// The views for the job; the parameters are leaves that ask for gradients.
   jobs::State state;
 
+  /// Every arena that there is.
+  std::vector<at::Tensor> all() const;
+
   std::vector<UpdateSegment> update_segments() const;
   /// Moves the averages of those buffers that are averaged; parameters follow in update().
   void follow_buffers(double decay) const;
   /// XXH3-64 of the parameter arena, 16 hexadecimal digits.
   std::string weights_hash() const;
+
+ private:
+  void make_views();
 };
 
 }  // namespace lockstep::runner

@@ -11,39 +11,32 @@
 #include "comm/error.h"
 
 namespace lockstep::runner {
-namespace {
 
 namespace fs = std::filesystem;
 
-[[noreturn]] void fail(const char* what, const fs::path& path, int error) {
+Descriptor::~Descriptor() {
+  if (number_ >= 0) ::close(number_);
+}
+
+void fail_to(const char* what, const fs::path& path, int error) {
   throw WriteError(
       "E501", fmt::format("cannot {} '{}': {}", what, path.string(), std::strerror(error)),
       error == ENOSPC || error == EDQUOT ? "free some space, or lower checkpoint.keep, then resume"
                                          : "check the folder's owner, permissions and mount");
 }
 
-// Closes in every case.
-struct Descriptor {
-  int number;
-  ~Descriptor() {
-    if (number >= 0) ::close(number);
-  }
-};
-
-}  // namespace
-
 void write_file(const fs::path& file, const std::vector<std::span<const std::byte>>& parts) {
-  const Descriptor out{::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)};
-  if (out.number < 0) fail("create", file, errno);
+  const Descriptor out(::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (out.number() < 0) fail_to("create", file, errno);
   for (std::span<const std::byte> rest : parts) {
     while (!rest.empty()) {
-      const ssize_t count = ::write(out.number, rest.data(), rest.size());
+      const ssize_t count = ::write(out.number(), rest.data(), rest.size());
       if (count < 0 && errno == EINTR) continue;
-      if (count < 0) fail("write", file, errno);
+      if (count < 0) fail_to("write", file, errno);
       rest = rest.subspan(static_cast<size_t>(count));
     }
   }
-  if (::fsync(out.number) != 0) fail("sync", file, errno);
+  if (::fsync(out.number()) != 0) fail_to("sync", file, errno);
 }
 
 void write_file(const fs::path& file, std::string_view text) {
@@ -53,22 +46,22 @@ void write_file(const fs::path& file, std::string_view text) {
 void replace_file(const fs::path& file, std::string_view text) {
   const fs::path aside = file.string() + ".tmp";
   write_file(aside, text);
-  if (::rename(aside.c_str(), file.c_str()) != 0) fail("replace", file, errno);
+  if (::rename(aside.c_str(), file.c_str()) != 0) fail_to("replace", file, errno);
   sync_folder(file.parent_path());
 }
 
 void sync_folder(const fs::path& folder) {
   const fs::path name = folder.empty() ? fs::path(".") : folder;
-  const Descriptor descriptor{::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-  if (descriptor.number < 0) fail("open", name, errno);
+  const Descriptor folder_file(::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder_file.number() < 0) fail_to("open", name, errno);
   // Some network file systems cannot sync a folder and say EINVAL: there the rename itself is safe.
-  if (::fsync(descriptor.number) != 0 && errno != EINVAL) fail("sync", name, errno);
+  if (::fsync(folder_file.number()) != 0 && errno != EINVAL) fail_to("sync", name, errno);
 }
 
 void make_folders(const fs::path& folder) {
   std::error_code code;
   fs::create_directories(folder, code);
-  if (code) fail("create", folder, code.value());
+  if (code) fail_to("create", folder, code.value());
 }
 
 std::vector<std::byte> read_bytes(const fs::path& file) {

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace lockstep::runner {
@@ -16,6 +17,22 @@ void write_file(const std::filesystem::path& file, std::string_view text);
 
 /// Replaces `file` so that a reader sees the old text or the new one, never half of it.
 void replace_file(const std::filesystem::path& file, std::string_view text);
+
+/// An open file, closed in every case; a negative number is none.
+class Descriptor {
+ public:
+  explicit Descriptor(int number) : number_(number) {}
+  ~Descriptor();
+  Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
+  Descriptor& operator=(Descriptor&&) = delete;
+  int number() const { return number_; }
+
+ private:
+  int number_;
+};
+
+/// Throws the WriteError (E501) of an errno: "cannot <what> '<path>': ...", with its cure.
+[[noreturn]] void fail_to(const char* what, const std::filesystem::path& path, int error);
 
 /// Makes what was created, renamed or removed in `folder` last.
 void sync_folder(const std::filesystem::path& folder);

@@ -15,14 +15,15 @@ namespace {
 // "500" steps; "30s", "10m", "2h".
 Interval read_interval(Recipe& recipe, const char* key, const char* otherwise) {
   const std::string text = recipe.steps_or_time(key, otherwise);
+  if (text == "auto") return {.automatic = true};
   const std::optional<double> number = parse_seconds(text);
   if (number && std::isdigit(static_cast<unsigned char>(text.back())) != 0) {
-    return {.steps = static_cast<int64_t>(*number), .seconds = 0.0};
+    return {.steps = static_cast<int64_t>(*number)};
   }
-  if (number) return {.steps = 0, .seconds = *number};
-  recipe.refuse(
-      key, fmt::format("'{}' is \"{}\", neither steps nor a time", key, text),
-      "a number of steps as 500, or a time as \"30s\", \"10m\", \"2h\"; 0 for the end alone");
+  if (number) return {.seconds = *number};
+  recipe.refuse(key, fmt::format("'{}' is \"{}\", neither steps nor a time", key, text),
+                "a number of steps as 500, a time as \"30s\", \"10m\", \"2h\", or \"auto\"; 0 for "
+                "the end alone");
 }
 
 UpdateRule rule_of(const std::string& name) {
@@ -144,6 +145,8 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
   options.check = read_check(recipe);
   options.checkpoint_every = read_interval(recipe, "checkpoint.every", "10m");
   options.checkpoints_kept = recipe.integer("checkpoint.keep", 2, {1, 1e6});
+  options.copy_every_steps = recipe.integer("checkpoint.memory_every", 50, {0, 1e9});
+  options.memory_folder = recipe.text("checkpoint.memory_folder", "/dev/shm");
   options.log_every_steps = recipe.integer("log.every", 10, {1, 1e9});
   options.log_weights_hash = recipe.flag("log.weights_hash", false);
   options.initial_weights = recipe.text("init.weights", "");

@@ -10,10 +10,11 @@
 
 namespace lockstep::runner {
 
-/// When something is due: every so many steps, every so many seconds, or never.
+/// When something is due: every so many steps, every so many seconds, as it loses least, or never.
 struct Interval {
   int64_t steps = 0;
   double seconds = 0.0;
+  bool automatic = false;
 };
 
 /// What is done about numbers that cannot be right.
@@ -51,6 +52,8 @@ struct RunOptions {
   CheckOptions check;
   Interval checkpoint_every;
   int64_t checkpoints_kept = 2;
+  int64_t copy_every_steps = 0;  // into the memory of each node; 0: never
+  std::string memory_folder;
   int64_t log_every_steps = 1;
   bool log_weights_hash = false;
   std::string initial_weights;

@@ -9,7 +9,7 @@
 #include <thread>
 
 #include "runner/batch_tensors.h"
-#include "runner/checkpoint.h"
+#include "runner/checkpoints/checkpoint.h"
 #include "runner/files.h"
 
 namespace lockstep::runner {
@@ -39,13 +39,14 @@ int data_threads(const RunOptions& options, const World& world) {
 }
 
 Training::Training(const RunPlan& plan, Model& model, World& world, const Device& device,
-                   const RunDirectory& run, Progress progress, double deadline_seconds)
+                   const RunDirectory& run, TieredCheckpoints& checkpoints, Progress progress,
+                   double deadline_seconds)
     : plan_(plan),
       model_(model),
       world_(world),
       run_(run),
       progress_(progress),
-      store_(run.checkpoints()),
+      checkpoints_(checkpoints),
       requests_(run, deadline_seconds, /*watches_files=*/world.rank() == 0),
       fault_(Fault::from_environment(world.rank())),
       data_threads_(data_threads(plan.options, world)),
@@ -79,6 +80,7 @@ ExitCode Training::run() {
     if (fault_) fault_->strike(progress_.step);
     const Time start = now();
     const StepResult sums = sum_over_shards();
+    finish_copy();
     if (rolled_back_from(sums)) continue;
     if (sums.finite) step_.update(plan_.update_after(progress_.step));
     step_seconds_ = seconds_between(start, now());
@@ -86,14 +88,16 @@ ExitCode Training::run() {
     progress_.samples += plan_.options.batch_size;
     progress_.seconds += step_seconds_;
 
-    if (rolled_back_from_other_weights()) continue;
+    if (rolled_back_from_other_weights(sums)) continue;
     report(sums, evaluate_if_due());
-    if (checkpoint_due(sums)) save();
+    save_if_due(sums);
     if (sums.votes.stop && progress_.step < plan_.steps) {
+      finish_saving();
       log_.note(fmt::format("stopped as asked after step {}", progress_.step));
       return ExitCode::stopped;
     }
   }
+  finish_saving();
   log_.note(fmt::format("done after step {}", progress_.step));
   return ExitCode::done;
 }
@@ -137,29 +141,67 @@ jobs::Measures Training::evaluate_if_due() {
 }
 
 Votes Training::votes() {
-  const double every = plan_.options.checkpoint_every.seconds;
+  const double every = checkpoint_interval_seconds();
   const Wishes wishes = requests_.poll();
   const bool due =
       world_.rank() == 0 && every > 0.0 && progress_.seconds - saved_at_seconds_ >= every;
   return {.stop = wishes.stop, .save = wishes.save || due};
 }
 
-bool Training::checkpoint_due(const StepResult& sums) {
+double Training::checkpoint_interval_seconds() const {
+  const Interval& every = plan_.options.checkpoint_every;
+  // A tenth of a second stands for what the writing takes from the steps meanwhile.
+  return every.automatic ? least_loss_seconds(waited_seconds_ + 0.1, world_.size()) : every.seconds;
+}
+
+bool Training::checkpoint_due(const StepResult& sums) const {
   const int64_t every = plan_.options.checkpoint_every.steps;
   return sums.votes.save || sums.votes.stop || progress_.step == plan_.steps ||
          (every > 0 && progress_.step % every == 0);
 }
 
-void Training::save() {
-  saved_at_seconds_ = progress_.seconds;
-  if (world_.rank() != 0) return;
-  if (!model_.arenas.parameters.isfinite().all().item<bool>()) {
+void Training::save_if_due(const StepResult& sums) {
+  const int64_t copy_every = plan_.options.copy_every_steps;
+  if (checkpoint_due(sums)) {
+    saved_at_seconds_ = progress_.seconds;
+    look_after_writing(TieredCheckpoints::Wait::yes);
+    checkpoints_.save(progress_, TieredCheckpoints::Tier::disk);
+  } else {
+    look_after_writing(TieredCheckpoints::Wait::no);
+    if (copy_every == 0 || progress_.step % copy_every != 0) return;
+    checkpoints_.save(progress_, TieredCheckpoints::Tier::memory);
+  }
+}
+
+// What follows changes the arenas.
+void Training::finish_copy() {
+  const Time start = now();
+  if (!checkpoints_.finish_copy()) {
     give_up(fmt::format("step {}: the update made weights that are not finite", progress_.step));
   }
-  const Time start = now();
-  save_checkpoint(store_, plan_, progress_, model_.arenas);
-  log_.note(
-      fmt::format("saved step {} in {:.2f} s", progress_.step, seconds_between(start, now())));
+  waited_seconds_ = std::max(seconds_between(start, now()), 0.9 * waited_seconds_);
+}
+
+// A full disk may be mended before the next checkpoint is due.
+void Training::look_after_writing(TieredCheckpoints::Wait wait) {
+  constexpr int most = 3;
+  try {
+    note_saved(checkpoints_.collect(wait));
+  } catch (const WriteError& error) {
+    if (++unsaved_ == most) throw;
+    warn(fmt::format("a checkpoint could not be written: {}; {}", error.what(), error.help()));
+  }
+}
+
+void Training::finish_saving() {
+  finish_copy();
+  note_saved(checkpoints_.collect(TieredCheckpoints::Wait::yes));
+}
+
+void Training::note_saved(const std::optional<SavedCheckpoint>& saved) {
+  if (!saved) return;
+  unsaved_ = 0;
+  log_.note(fmt::format("saved step {} in {:.2f} s", saved->progress.step, saved->seconds));
 }
 
 void Training::report(const StepResult& sums, jobs::Measures evaluation) {

@@ -7,7 +7,7 @@
 #include "monitoring/metrics_log.h"
 #include "monitoring/progress.h"
 #include "monitoring/rank_log.h"
-#include "runner/checkpoint_store.h"
+#include "runner/checkpoints/tiered_checkpoints.h"
 #include "runner/fault.h"
 #include "runner/launch.h"
 #include "runner/loader.h"
@@ -27,7 +27,8 @@ class Training {
   /// `model` has its weights; `progress` is how far they have come. After `deadline_seconds` the
   /// run saves and stops; 0: never.
   Training(const RunPlan& plan, Model& model, World& world, const Device& device,
-           const RunDirectory& run, Progress progress, double deadline_seconds);
+           const RunDirectory& run, TieredCheckpoints& checkpoints, Progress progress,
+           double deadline_seconds);
 
   /// done or stopped. Throws Error with ExitCode::non_finite, WriteError, DataError,
   /// CollectiveError.
@@ -38,13 +39,19 @@ class Training {
   void start_loader();
   void spoil_on_purpose(const jobs::Tensors& batch);
   bool rolled_back_from(const StepResult& sums);
-  bool rolled_back_from_other_weights();
+  bool rolled_back_from_other_weights(const StepResult& sums);
   void count_failure(const std::string& what);
-  void roll_back(const std::string& what);
-  [[noreturn]] void give_up(const std::string& what) const;
+  enum class Newest { any, on_disk };
+  void roll_back(const std::string& what, Newest newest);
+  void finish_copy();
+  [[noreturn]] void give_up(const std::string& what);
   jobs::Measures evaluate_if_due();
-  bool checkpoint_due(const StepResult& sums);
-  void save();
+  bool checkpoint_due(const StepResult& sums) const;
+  double checkpoint_interval_seconds() const;
+  void save_if_due(const StepResult& sums);
+  void look_after_writing(TieredCheckpoints::Wait wait);
+  void finish_saving();
+  void note_saved(const std::optional<SavedCheckpoint>& saved);
   void report(const StepResult& sums, jobs::Measures evaluation);
   void warn(const std::string& text);
   void warn_once(const std::string& concern);
@@ -55,7 +62,7 @@ class Training {
   World& world_;
   RunDirectory run_;
   Progress progress_;
-  CheckpointStore store_;
+  TieredCheckpoints& checkpoints_;
   Requests requests_;
   std::optional<Fault> fault_;
   int data_threads_;
@@ -69,9 +76,11 @@ class Training {
   double data_wait_seconds_ = 0.0;
   double step_seconds_ = 0.0;
   double saved_at_seconds_ = 0.0;
-  std::string concern_;      // the job's, when last asked
-  int64_t failures_ = 0;     // numbers that could not be right, in a row
-  int64_t failed_step_ = 0;  // at which the last was found
+  double waited_seconds_ = 0.0;  // for the last copy
+  int unsaved_ = 0;              // checkpoints in a row that could not be written
+  std::string concern_;          // the job's, when last asked
+  int64_t failures_ = 0;         // numbers that could not be right, in a row
+  int64_t failed_step_ = 0;      // at which the last was found
 
   monitoring::RankLog log_;
 

@@ -7,7 +7,6 @@
 #include <cmath>
 #include <limits>
 
-#include "runner/checkpoint.h"
 #include "runner/training.h"
 #include "runner/weights_check.h"
 
@@ -18,7 +17,10 @@ void Training::spoil_on_purpose(const jobs::Tensors& batch) {
   const at::Tensor& images = batch.begin()->second;
   const at::Tensor& weights = model_.arenas.parameters;
   if (fault_->spoils_batch(progress_.step)) images.fill_(std::numeric_limits<float>::quiet_NaN());
-  if (fault_->spoils_weights(progress_.step)) weights.narrow(0, 0, 1).mul_(1.0 + 1e-6);
+  if (fault_->spoils_weights(progress_.step)) {
+    finish_copy();
+    weights.narrow(0, 0, 1).mul_(1.0 + 1e-6);
+  }
 }
 
 // All ranks hold the same sums, so all of them decide the same.
@@ -30,21 +32,22 @@ bool Training::rolled_back_from(const StepResult& sums) {
   if (plan_.options.check.non_finite == NonFinite::stop) give_up(what);
   count_failure(what);
   if (plan_.options.check.non_finite == NonFinite::roll_back) {
-    roll_back(what);
+    roll_back(what, Newest::any);
     return true;
   }
   warn(what + "; its update is left out");
   return false;
 }
 
-bool Training::rolled_back_from_other_weights() {
+// What goes to the disk is looked at too: a roll-back trusts it.
+bool Training::rolled_back_from_other_weights(const StepResult& sums) {
   const int64_t every = plan_.options.check.weights_every;
-  if (every == 0 || progress_.step % every != 0) return false;
+  if (every == 0 || (progress_.step % every != 0 && !checkpoint_due(sums))) return false;
   const std::string who = weights_that_differ(model_.arenas, world_.communicator());
   if (who.empty()) return false;
   const std::string what = fmt::format("step {}: {}", progress_.step, who);
   count_failure(what);
-  roll_back(what);
+  roll_back(what, Newest::on_disk);
   return true;
 }
 
@@ -55,8 +58,9 @@ void Training::count_failure(const std::string& what) {
   if (failures_ > plan_.options.check.limit) give_up(what);
 }
 
-void Training::give_up(const std::string& what) const {
-  const std::vector<int64_t> saved = store_.steps();
+void Training::give_up(const std::string& what) {
+  look_after_writing(TieredCheckpoints::Wait::yes);
+  const std::vector<int64_t> saved = checkpoints_.store().steps();
   throw Error(
       ExitCode::non_finite, "E601",
       fmt::format("{}; the weights are those of step {}{}", what, progress_.step,
@@ -66,16 +70,17 @@ void Training::give_up(const std::string& what) const {
                                 : fmt::format("the newest checkpoint is step {}", saved.back())));
 }
 
-// The run goes on from its newest sound checkpoint as if it had been resumed.
-void Training::roll_back(const std::string& what) {
-  std::filesystem::path checkpoint;
-  if (world_.rank() == 0) {
-    if (store_.steps().empty()) give_up(what);
-    checkpoint = store_.newest_sound([this](const std::string& problem) { warn(problem); });
-    progress_ = read_manifest(checkpoint).progress;
+// The run goes on from there as if it had been resumed. Nobody compared the copies in memory with
+// other ranks' weights.
+void Training::roll_back(const std::string& what, Newest newest) {
+  finish_saving();
+  if (newest == Newest::on_disk) checkpoints_.forget_copies();
+  try {
+    progress_ = checkpoints_.restore(world_.communicator(),
+                                     [this](const std::string& problem) { warn(problem); }, {});
+  } catch (const CheckpointError&) {
+    give_up(what);
   }
-  world_.communicator().broadcast(std::as_writable_bytes(std::span(&progress_, 1)), 0);
-  read_arenas(model_.arenas, checkpoint, world_.communicator());
   start_loader();
   saved_at_seconds_ = progress_.seconds;
   if (metrics_log_) metrics_log_.emplace(run_.metrics(), progress_.step);

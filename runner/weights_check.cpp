@@ -20,9 +20,7 @@ struct Witness {
 
 uint64_t hash_of(const Arenas& arenas) {
   uint64_t hash = 0;
-  for (const at::Tensor& arena :
-       {arenas.parameters, arenas.moment1, arenas.moment2, arenas.average}) {
-    if (!arena.defined()) continue;
+  for (const at::Tensor& arena : arenas.all()) {
     const at::Tensor host = arena.cpu();
     hash = XXH3_64bits_withSeed(host.const_data_ptr(), host.nbytes(), hash);
   }

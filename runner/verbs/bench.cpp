@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "runner/batch_tensors.h"
-#include "runner/checkpoint.h"
+#include "runner/checkpoints/tiered_checkpoints.h"
 #include "runner/drawn_batch.h"
 #include "runner/launch.h"
 #include "runner/model.h"
@@ -157,13 +157,6 @@ class ScratchFolder {
   fs::path path_;
 };
 
-int64_t bytes_in(const fs::path& folder) {
-  int64_t bytes = 0;
-  for (const auto& entry : fs::directory_iterator(folder))
-    bytes += static_cast<int64_t>(entry.file_size());
-  return bytes;
-}
-
 Numbers time_checkpoints(const RunPlan& plan, World& world, const BenchOptions& options) {
   const Device device = choose_device(plan.options, world);
   world.start();
@@ -172,15 +165,21 @@ Numbers time_checkpoints(const RunPlan& plan, World& world, const BenchOptions& 
   model.start(plan);
   const ScratchFolder scratch(options.out.empty() ? fs::temp_directory_path()
                                                   : fs::path(options.out));
-  const CheckpointStore store(scratch.path());
-  std::vector<double> seconds;
+  TieredCheckpoints checkpoints(plan, model.arenas, world, RunDirectory{scratch.path()}, "bench",
+                                [](const std::string&) {});
+  std::vector<double> stalls, writes;
+  int64_t bytes = 0;
   for (int64_t i = 0; i < kWarmUp + options.steps; ++i) {
     Stopwatch watch;
-    save_checkpoint(store, plan, {.step = i}, model.arenas);
-    seconds.push_back(watch.lap());
+    checkpoints.save({.step = i}, TieredCheckpoints::Tier::disk);
+    checkpoints.finish_copy();  // as if the next update came at once
+    stalls.push_back(watch.lap());
+    const auto saved = checkpoints.collect(TieredCheckpoints::Wait::yes);
+    writes.push_back(saved->seconds);
+    bytes = saved->bytes;
   }
-  return {{"stall_seconds", median(seconds)},
-          {"bytes", bytes_in(store.path(kWarmUp + options.steps - 1))}};
+  checkpoints.remove_copies();
+  return {{"stall_seconds", median(stalls)}, {"write_seconds", median(writes)}, {"bytes", bytes}};
 }
 
 // --- The verb

@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "comm/gather_rows.h"
-#include "runner/checkpoint.h"
+#include "runner/checkpoints/checkpoint.h"
 #include "runner/files.h"
 #include "runner/launch.h"
 #include "runner/model.h"

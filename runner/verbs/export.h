@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "runner/checkpoint_store.h"
+#include "runner/checkpoints/checkpoint_store.h"
 #include "runner/safetensors.h"
 
 namespace lockstep::runner {

@@ -9,7 +9,7 @@
 #include "comm/error.h"
 #include "monitoring/plot.h"
 #include "monitoring/progress.h"
-#include "runner/checkpoint_store.h"
+#include "runner/checkpoints/checkpoint_store.h"
 #include "runner/files.h"
 #include "runner/run_directory.h"
 #include "runner/safetensors.h"

@@ -3,8 +3,9 @@
 
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <random>
 
-#include "runner/checkpoint.h"
+#include "runner/checkpoints/tiered_checkpoints.h"
 #include "runner/files.h"
 #include "runner/launch.h"
 #include "runner/run_lock.h"
@@ -21,8 +22,26 @@ void say(const World& world, const std::string& line) {
   if (world.rank() == 0) std::fprintf(stderr, "%s\n", line.c_str());
 }
 
+TieredCheckpoints::Report warnings() {
+  return [](const std::string& problem) { std::fprintf(stderr, "warning: %s\n", problem.c_str()); };
+}
+
+// Tells the copies that a run left in memory from those of any other.
+std::string new_id() {
+  std::random_device random;
+  return fmt::format("{:08x}{:08x}", random(), random());
+}
+
+std::string id_of(const RunDirectory& run) {
+  try {
+    return nlohmann::json::parse(read_text(run.description())).at("id").get<std::string>();
+  } catch (const std::exception&) {
+    return new_id();  // there was none, or nobody can read it: no copy is taken for this run's
+  }
+}
+
 void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
-               const Progress& progress) {
+               const std::string& id, const Progress& progress) {
   if (world.rank() != 0) return;
   int64_t parameters = 0;
   for (const jobs::NamedShape& shape : plan.job->parameters()) parameters += shape.elements();
@@ -36,24 +55,23 @@ void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
       fmt::format("{} epochs of {} steps{}", plan.options.epochs, plan.sampler.steps_per_epoch(),
                   progress.step == 0 ? std::string()
                                      : fmt::format("; goes on after step {}", progress.step)));
-  const nlohmann::json description{{"version", LOCKSTEP_VERSION},
-                                   {"host", host_name()},
-                                   {"process", getpid()},
-                                   {"ranks", world.size()},
-                                   {"shards", plan.options.shards},
-                                   {"steps", plan.steps},
-                                   {"steps_per_epoch", plan.sampler.steps_per_epoch()},
-                                   {"from_step", progress.step}};
+  const nlohmann::json description{
+      {"version", LOCKSTEP_VERSION}, {"id", id},
+      {"host", host_name()},         {"process", getpid()},
+      {"ranks", world.size()},       {"shards", plan.options.shards},
+      {"steps", plan.steps},         {"steps_per_epoch", plan.sampler.steps_per_epoch()},
+      {"from_step", progress.step}};
   replace_file(run.description(), description.dump(1) + "\n");
 }
 
 ExitCode train_to_the_end(const RunPlan& plan, Model& model, World& world, const Device& device,
-                          const RunDirectory& run, const Progress& progress,
-                          double deadline_seconds) {
-  introduce(plan, world, run, progress);
+                          const RunDirectory& run, TieredCheckpoints& checkpoints,
+                          const Progress& progress, double deadline_seconds) {
   listen_for_stop_signals();
-  const ExitCode code = Training(plan, model, world, device, run, progress, deadline_seconds).run();
+  const ExitCode code =
+      Training(plan, model, world, device, run, checkpoints, progress, deadline_seconds).run();
   world.communicator().barrier();
+  checkpoints.remove_copies();
   if (code == ExitCode::stopped) {
     say(world,
         fmt::format("stopped as asked, saved; `lockstep resume {}` goes on", run.root.string()));
@@ -118,7 +136,11 @@ ExitCode train(World& world, const TrainOptions& options) {
   world.communicator().barrier();
   Model model(plan, device.placement);
   model.start(plan);
-  return train_to_the_end(plan, model, world, device, run, {}, seconds_of(options.deadline));
+  const std::string id = broadcast_text(new_id(), world.communicator());
+  TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
+  introduce(plan, world, run, id, {});
+  return train_to_the_end(plan, model, world, device, run, checkpoints, {},
+                          seconds_of(options.deadline));
 }
 
 ExitCode resume(World& world, const ResumeOptions& options) {
@@ -130,21 +152,17 @@ ExitCode resume(World& world, const ResumeOptions& options) {
   const Device device = choose_device(plan.options, world);
   world.start();
   Model model(plan, device.placement);
-  Progress progress;
-  fs::path checkpoint;
   std::optional<RunLock> lock;
-  if (world.rank() == 0) {
-    lock.emplace(run);
-    checkpoint = CheckpointStore(run.checkpoints()).newest_sound([&](const std::string& problem) {
-      say(world, "warning: " + problem + "; falling back to the one before");
-    });
-    const Manifest manifest = read_manifest(checkpoint);
-    refuse_other_recipe(plan, manifest, checkpoint);
-    progress = manifest.progress;
-  }
-  world.communicator().broadcast(std::as_writable_bytes(std::span(&progress, 1)), 0);
-  read_arenas(model.arenas, checkpoint, world.communicator());
-  return train_to_the_end(plan, model, world, device, run, progress, seconds_of(options.deadline));
+  if (world.rank() == 0) lock.emplace(run);
+  const std::string id = broadcast_text(world.rank() == 0 ? id_of(run) : "", world.communicator());
+  TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
+  const auto accept = [&plan](const fs::path& checkpoint) {
+    refuse_other_recipe(plan, read_manifest(checkpoint), checkpoint);
+  };
+  const Progress progress = checkpoints.restore(world.communicator(), warnings(), accept);
+  introduce(plan, world, run, id, progress);
+  return train_to_the_end(plan, model, world, device, run, checkpoints, progress,
+                          seconds_of(options.deadline));
 }
 
 }  // namespace lockstep::runner

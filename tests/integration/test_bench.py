@@ -52,7 +52,7 @@ class Bench(RunTest):
         out = self.folder / "scratch"
         for ranks in (1, 2):
             answer = self.bench("checkpoint", self.recipe, "--steps", 1, "--out", out, ranks=ranks)
-            self.assertEqual(sorted(answer), ["bytes", "stall_seconds"])
+            self.assertEqual(sorted(answer), ["bytes", "stall_seconds", "write_seconds"])
             self.assertGreater(answer["bytes"], 4 * 4 * RESNET18_PARAMETERS)  # two moments, the average
             self.assertEqual(list(out.iterdir()), [])
 

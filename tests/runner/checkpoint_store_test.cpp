@@ -1,4 +1,4 @@
-#include "runner/checkpoint_store.h"
+#include "runner/checkpoints/checkpoint_store.h"
 
 #include <gtest/gtest.h>
 

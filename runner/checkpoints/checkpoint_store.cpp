@@ -1,9 +1,10 @@
-#include "runner/checkpoint_store.h"
+#include "runner/checkpoints/checkpoint_store.h"
 
 #include <fmt/format.h>
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <optional>
 
@@ -79,6 +80,26 @@ std::vector<int64_t> CheckpointStore::steps() const {
   }
   std::ranges::sort(steps);
   return steps;
+}
+
+void CheckpointStore::probe(int64_t bytes) const {
+  const fs::path first = folder_ / ".probe", second = folder_ / ".probe-renamed";
+  constexpr std::string_view text = "can be written, named and read";
+  make_folders(folder_);
+  write_file(first, text);
+  std::error_code code;
+  fs::rename(first, second, code);
+  if (code) fail_to("rename", first, code.value());
+  sync_folder(folder_);
+  if (read_text(second) != text) fail_to("read back", second, EIO);
+  fs::remove(second, code);
+  const fs::space_info space = fs::space(folder_, code);
+  if (!code && space.available < static_cast<uintmax_t>(bytes)) {
+    throw WriteError("E502",
+                     fmt::format("'{}' has room for {} MB, but a checkpoint takes {} MB",
+                                 folder_.string(), space.available / 1000000, bytes / 1000000),
+                     "free some space, or name a run folder elsewhere");
+  }
 }
 
 void CheckpointStore::save(const Progress& progress, const nlohmann::ordered_json& recipe,

@@ -35,6 +35,10 @@ class CheckpointStore {
  public:
   explicit CheckpointStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
+  /// Whether a checkpoint of so many bytes can be written there, found out by a small one and the
+  /// room that is left beside those that are kept. Throws WriteError.
+  void probe(int64_t bytes) const;
+
   /// `write` puts the array files into the folder that it is given. Keeps the newest `keep`. Throws
   /// WriteError.
   void save(const Progress& progress, const nlohmann::ordered_json& recipe, int64_t keep,

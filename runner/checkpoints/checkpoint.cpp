@@ -1,4 +1,4 @@
-#include "runner/checkpoint.h"
+#include "runner/checkpoints/checkpoint.h"
 
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
@@ -43,15 +43,6 @@ std::vector<Part> parts_of(const Arenas& arenas) {
   return parts;
 }
 
-std::vector<at::Tensor> all_arenas(const Arenas& arenas) {
-  std::vector<at::Tensor> all;
-  for (const at::Tensor& arena : {arenas.parameters, arenas.moment1, arenas.moment2, arenas.average,
-                                  arenas.buffers, arenas.average_buffers}) {
-    if (arena.defined()) all.push_back(arena);
-  }
-  return all;
-}
-
 }  // namespace
 
 void write_arenas(const Arenas& arenas, const std::filesystem::path& folder) {
@@ -62,18 +53,12 @@ void write_arenas(const Arenas& arenas, const std::filesystem::path& folder) {
   }
 }
 
-void save_checkpoint(const CheckpointStore& store, const RunPlan& plan, const Progress& progress,
-                     const Arenas& arenas) {
-  store.save(progress, plan.recipe.resolved_json(), plan.options.checkpoints_kept,
-             [&arenas](const std::filesystem::path& folder) { write_arenas(arenas, folder); });
-}
-
-void broadcast_arenas(const Arenas& arenas, comm::Communicator& communicator) {
+void broadcast_arenas(const Arenas& arenas, comm::Communicator& communicator, int root) {
   if (communicator.size() == 1) return;
   const at::NoGradGuard no_grad;
-  for (at::Tensor arena : all_arenas(arenas)) {
+  for (at::Tensor arena : arenas.all()) {
     at::Tensor host = arena.cpu();
-    communicator.broadcast({static_cast<std::byte*>(host.mutable_data_ptr()), host.nbytes()}, 0);
+    communicator.broadcast({static_cast<std::byte*>(host.mutable_data_ptr()), host.nbytes()}, root);
     arena.copy_(host);
   }
 }
@@ -95,7 +80,7 @@ void read_arenas(const Arenas& arenas, const std::filesystem::path& folder,
                             "resume the run that wrote it");
     }
   }
-  broadcast_arenas(arenas, communicator);
+  broadcast_arenas(arenas, communicator, 0);
 }
 
 }  // namespace lockstep::runner

@@ -1,0 +1,212 @@
+#include "runner/checkpoints/tiered_checkpoints.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <span>
+
+#include "comm/error.h"
+#include "runner/checkpoints/checkpoint.h"
+
+namespace lockstep::runner {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+// What a run that died and was not resumed for so long left in memory, the next one frees.
+constexpr std::chrono::hours kLeftOver{24};
+
+int64_t bytes_of(const Arenas& arenas) {
+  int64_t bytes = 0;
+  for (const at::Tensor& arena : arenas.all()) bytes += static_cast<int64_t>(arena.nbytes());
+  return bytes;
+}
+
+// Of this user; nobody else may put weights there.
+fs::path folder_of_user(const fs::path& memory) {
+  const fs::path folder = memory / fmt::format("lockstep-{}", geteuid());
+  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) fail_to("create", folder, errno);
+  struct stat status {};
+  if (::lstat(folder.c_str(), &status) != 0) fail_to("open", folder, errno);
+  if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid()) fail_to("use", folder, EPERM);
+  return folder;
+}
+
+Descriptor lock(const fs::path& folder, int flags) {
+  Descriptor file(::open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (file.number() < 0) fail_to("create", folder / "lock", errno);
+  if (::flock(file.number(), flags) != 0) return Descriptor(-1);
+  return file;
+}
+
+void copy_arenas(const Arenas& from, const Arenas& to) {
+  const at::NoGradGuard no_grad;
+  const std::vector<at::Tensor> source = from.all(), target = to.all();
+  for (size_t i = 0; i < source.size(); ++i) at::Tensor(target[i]).copy_(source[i]);
+}
+
+void free_left_overs(const fs::path& folder_of_user) {
+  std::error_code code;
+  for (const fs::directory_entry& run : fs::directory_iterator(folder_of_user, code)) {
+    const auto touched = fs::last_write_time(run.path() / "lock", code);
+    if (code || fs::file_time_type::clock::now() - touched < kLeftOver) continue;
+    if (lock(run.path(), LOCK_EX | LOCK_NB).number() >= 0) fs::remove_all(run.path(), code);
+  }
+}
+
+}  // namespace
+
+double least_loss_seconds(double cost_seconds, int ranks) {
+  constexpr double between_failures_seconds = 16384.0 * 54.0 * 86400.0 / 419.0;  // of one GPU
+  return std::clamp(std::sqrt(2.0 * cost_seconds * between_failures_seconds / ranks), 60.0, 3600.0);
+}
+
+TieredCheckpoints::TieredCheckpoints(const RunPlan& plan, const Arenas& arenas, const World& world,
+                                     const RunDirectory& run, const std::string& id,
+                                     const Report& report)
+
+    : plan_(plan), arenas_(arenas), store_(run.checkpoints()), writes_(world.rank() == 0) {
+  if (writes_) store_.probe(bytes_of(arenas));
+  if (world.local_rank() == 0 && plan.options.copy_every_steps > 0) {
+    try {
+      make_copies(folder_of_user(plan.options.memory_folder) / id);
+    } catch (const WriteError& error) {
+      copies_.clear();
+      remove_copies();
+      report(fmt::format("no copies of the state in this node's memory, which need {} MB: {}",
+                         2 * bytes_of(arenas) / 1000000, error.what()));
+    }
+  }
+  if (copies_.empty() && writes_) copies_.emplace_back(arenas, "");
+}
+
+// A thread that still reads the arenas must be done before they go.
+TieredCheckpoints::~TieredCheckpoints() {
+  if (copying_.valid()) copying_.wait();
+  if (writing_.valid()) writing_.wait();
+}
+
+void TieredCheckpoints::make_copies(const fs::path& folder) {
+  free_left_overs(folder.parent_path());
+  make_folders(folder);
+  folder_ = folder;
+  lock_.emplace(lock(folder, LOCK_SH));
+  for (const char* name : {"copy-0", "copy-1"}) copies_.emplace_back(arenas_, folder / name);
+}
+
+bool TieredCheckpoints::writing() const {
+  return writing_.valid() &&
+         writing_.wait_for(std::chrono::seconds(0)) != std::future_status::ready;
+}
+
+// Not the one that the disk is getting, and else the older: one of the two is always whole.
+Snapshot& TieredCheckpoints::free_copy() {
+  const auto age = [this](const Snapshot& copy) {
+    if (writing() && &copy == written_) return int64_t{-1};
+    const std::optional<Progress> progress = copy.progress();
+    return std::numeric_limits<int64_t>::max() - (progress ? progress->step : -1);
+  };
+  return *std::ranges::max_element(copies_, {}, age);
+}
+
+void TieredCheckpoints::save(const Progress& progress, Tier tier) {
+  if (folder_.empty() && (tier == Tier::memory || !writes_)) return;
+  finish_copy();
+  Snapshot& copy = free_copy();
+  copying_ = std::async(std::launch::async, [this, &copy, progress] {
+               return copy.copy(arenas_, progress);
+             }).share();
+  if (lock_) ::futimens(lock_->number(), nullptr);
+  if (tier == Tier::disk && writes_) begin_writing(copy, progress);
+}
+
+void TieredCheckpoints::begin_writing(const Snapshot& copy, const Progress& progress) {
+  const auto write = [this, &copy, progress,
+                      copying = copying_]() -> std::optional<SavedCheckpoint> {
+    if (!copying.get()) return std::nullopt;
+    const Clock::time_point start = Clock::now();
+    store_.save(progress, plan_.recipe.resolved_json(), plan_.options.checkpoints_kept,
+                [&copy](const fs::path& folder) { write_arenas(copy.arenas(), folder); });
+    const std::chrono::duration<double> seconds = Clock::now() - start;
+    return SavedCheckpoint{.progress = progress, .seconds = seconds.count(), .bytes = copy.bytes()};
+  };
+  written_ = &copy;
+  writing_ = std::async(std::launch::async, write);
+}
+
+bool TieredCheckpoints::finish_copy() {
+  if (!copying_.valid()) return true;
+  const bool finite = copying_.get();
+  copying_ = {};
+  return finite;
+}
+
+std::optional<SavedCheckpoint> TieredCheckpoints::collect(Wait wait) {
+  if (!writing_.valid() || (wait == Wait::no && writing())) return std::nullopt;
+  return writing_.get();
+}
+
+void TieredCheckpoints::forget_copies() {
+  for (Snapshot& copy : copies_) copy.forget();
+}
+
+void TieredCheckpoints::remove_copies() {
+  std::error_code code;
+  if (!folder_.empty()) fs::remove_all(folder_, code);
+}
+
+Snapshot* TieredCheckpoints::newest_copy() {
+  Snapshot* newest = nullptr;
+  int64_t step = -1;
+  for (Snapshot& copy : copies_) {
+    const std::optional<Progress> progress = copy.progress();
+    if (!progress || progress->step <= step || !copy.verified()) continue;
+    newest = &copy;
+    step = progress->step;
+  }
+  return newest;
+}
+
+Progress TieredCheckpoints::restore(comm::Communicator& communicator, const Report& report,
+                                    const std::function<void(const fs::path&)>& accept) {
+  const Snapshot* copy = newest_copy();
+  const Progress mine = copy == nullptr ? Progress{.step = -1} : *copy->progress();
+  std::vector<Progress> proven(static_cast<size_t>(communicator.size()));
+  communicator.gather(std::as_bytes(std::span(&mine, 1)),
+                      std::as_writable_bytes(std::span(proven)));
+  const auto newest = std::ranges::max_element(proven, {}, &Progress::step);
+  const auto root = static_cast<int>(newest - proven.begin());
+
+  // Rank 0 alone knows the folder: what is there decides for all.
+  int64_t on_disk = -1;
+  if (communicator.rank() == 0 && !store_.steps().empty()) on_disk = store_.steps().back();
+  communicator.broadcast(std::as_writable_bytes(std::span(&on_disk, 1)), 0);
+  if (newest->step >= 0 && newest->step >= on_disk) {
+    if (communicator.rank() == root) copy_arenas(copy->arenas(), arenas_);
+    broadcast_arenas(arenas_, communicator, root);
+    return *newest;
+  }
+  Progress progress;
+  fs::path checkpoint;
+  if (communicator.rank() == 0) {
+    checkpoint = store_.newest_sound(report);
+    if (accept) accept(checkpoint);
+    progress = read_manifest(checkpoint).progress;
+  }
+  communicator.broadcast(std::as_writable_bytes(std::span(&progress, 1)), 0);
+  read_arenas(arenas_, checkpoint, communicator);
+  return progress;
+}
+
+}  // namespace lockstep::runner

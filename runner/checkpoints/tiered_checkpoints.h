@@ -1,0 +1,95 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <future>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runner/arenas.h"
+#include "runner/checkpoints/checkpoint_store.h"
+#include "runner/checkpoints/snapshot.h"
+#include "runner/files.h"
+#include "runner/run_directory.h"
+#include "runner/run_plan.h"
+#include "runner/world.h"
+
+namespace lockstep::runner {
+
+/// A checkpoint that is on the disk, synced and read back.
+struct SavedCheckpoint {
+  Progress progress;
+  double seconds = 0.0;  // of the thread that wrote it
+  int64_t bytes = 0;
+};
+
+/// The state of a run in two tiers: copies in the memory of each node, two by turns, that outlive
+/// the processes, and checkpoints on the shared file system, which rank 0 writes from such a copy.
+/// Both are made in the background while the next step computes; only finish_copy(), before the
+/// arenas change, may have to wait. Ranks that keep nothing (all but the first of a node) may call
+/// everything. One thread at a time.
+class TieredCheckpoints {
+ public:
+  enum class Tier { memory, disk };
+  using Report = std::function<void(const std::string&)>;
+
+  /// `arenas` are those of the run `id`. Where a node's memory has no room for copies, `report` is
+  /// told and there are none. Throws WriteError where the run's folder cannot take a checkpoint or
+  /// has no room for one.
+  TieredCheckpoints(const RunPlan& plan, const Arenas& arenas, const World& world,
+                    const RunDirectory& run, const std::string& id, const Report& report);
+  ~TieredCheckpoints();
+  TieredCheckpoints(const TieredCheckpoints&) = delete;
+  TieredCheckpoints& operator=(const TieredCheckpoints&) = delete;
+
+  /// Begins to copy the arenas, and for the disk to write the copy when it is whole; waits for the
+  /// one written before, which collect() has to have taken.
+  void save(const Progress& progress, Tier tier);
+  /// Returns when the arenas may change. False where the copy had weights that are not finite: then
+  /// nothing was kept of it.
+  bool finish_copy();
+  enum class Wait { no, yes };
+  /// The checkpoint that was written since, if there is one. Throws what kept it from being
+  /// written.
+  std::optional<SavedCheckpoint> collect(Wait wait);
+
+  /// The newest state that any node can prove, into the arenas of all ranks; all call it together.
+  /// What is not sound is told to `report`; `accept`, if any, may throw at a
+  /// checkpoint that is. Throws
+  /// CheckpointError (E301, E302) where there is nothing.
+  Progress restore(comm::Communicator& communicator, const Report& report,
+                   const std::function<void(const std::filesystem::path&)>& accept);
+  /// The copies in memory count no more.
+  void forget_copies();
+  /// The run needs none of its copies any longer.
+  void remove_copies();
+
+  const CheckpointStore& store() const { return store_; }
+
+ private:
+  void make_copies(const std::filesystem::path& folder);
+  void begin_writing(const Snapshot& copy, const Progress& progress);
+  Snapshot* newest_copy();
+  Snapshot& free_copy();
+  bool writing() const;
+
+  const RunPlan& plan_;
+  const Arenas& arenas_;
+  CheckpointStore store_;
+  bool writes_;                   // to the disk: rank 0
+  std::filesystem::path folder_;  // of the copies; empty where there are none in shared memory
+  std::optional<Descriptor> lock_;
+  std::vector<Snapshot> copies_;
+  const Snapshot* written_ = nullptr;  // what the disk is getting
+  std::shared_future<bool> copying_;
+  std::future<std::optional<SavedCheckpoint>> writing_;
+};
+
+/// From one checkpoint to the next so that least is lost (Young and Daly: the root of 2 * cost *
+/// time between failures), where each of `ranks` fails as often as a GPU of Meta's Llama 3 run, 419
+/// times in 54 days of 16,384; at least a minute and at most an hour.
+double least_loss_seconds(double cost_seconds, int ranks);
+
+}  // namespace lockstep::runner

@@ -1,0 +1,107 @@
+#include "runner/checkpoints/snapshot.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <limits>
+
+#include "comm/error.h"
+#include "runner/files.h"
+#include "runner/model.h"
+#include "tests/runner/support.h"
+
+namespace lockstep::runner {
+namespace {
+
+class SnapshotTest : public testing::Test {
+ protected:
+  static Model model_of(const char* overrides) {
+    const TemporaryFolder folder;
+    write_file(folder.path() / "recipe.toml", R"(
+job = "rsb"
+batch.size = 4
+model = {name = "resnet18", classes = 10}
+average.decay = 0.9
+)");
+    const RunPlan plan =
+        make_plan(Recipe::read(folder.path() / "recipe.toml", {overrides}), {.samples = 400});
+    Model model(plan, {});
+    model.start(plan);
+    return model;
+  }
+
+  static void expect_equal(const Arenas& a, const Arenas& b) {
+    const auto one = a.all(), other = b.all();
+    ASSERT_EQ(one.size(), other.size());
+    for (size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(one[i].equal(other[i])) << i;
+  }
+
+  const at::NoGradGuard no_grad_;
+  const TemporaryFolder folder_;
+  const std::filesystem::path file_ = folder_.path() / "copy";
+  Model model_ = model_of("seed=1");
+};
+
+TEST_F(SnapshotTest, OutlivesWhoMadeIt) {
+  EXPECT_FALSE(Snapshot(model_.arenas, file_).verified());
+  {
+    Snapshot copy(model_.arenas, file_);
+    ASSERT_TRUE(copy.copy(model_.arenas, {.step = 7, .samples = 28, .seconds = 0.5}));
+  }
+  const Snapshot found(model_.arenas, file_);
+  ASSERT_TRUE(found.verified());
+  EXPECT_EQ(found.verified()->step, 7);
+  EXPECT_EQ(found.verified()->samples, 28);
+  EXPECT_EQ(found.verified()->seconds, 0.5);
+  expect_equal(found.arenas(), model_.arenas);
+}
+
+TEST_F(SnapshotTest, IsACopy) {
+  Snapshot copy(model_.arenas, {});
+  ASSERT_TRUE(copy.copy(model_.arenas, {.step = 1}));
+  const at::Tensor before = model_.arenas.parameters.clone();
+  model_.arenas.parameters.add_(1.0);
+  EXPECT_TRUE(copy.arenas().parameters.equal(before));
+  EXPECT_TRUE(copy.verified());
+}
+
+TEST_F(SnapshotTest, OneChangedBitInAnyArenaMakesItNone) {
+  for (size_t i = 0; i < model_.arenas.all().size(); ++i) {
+    Snapshot copy(model_.arenas, file_);
+    ASSERT_TRUE(copy.copy(model_.arenas, {.step = 1}));
+    at::Tensor arena = copy.arenas().all()[i];
+    auto* last = reinterpret_cast<uint8_t*>(arena.mutable_data_ptr<float>() + arena.numel()) - 1;
+    *last ^= 0x80;
+    EXPECT_FALSE(copy.verified()) << i;
+    *last ^= 0x80;
+    EXPECT_TRUE(copy.verified()) << i;
+  }
+}
+
+TEST_F(SnapshotTest, KeepsNothingThatIsNotFinite) {
+  Snapshot copy(model_.arenas, file_);
+  ASSERT_TRUE(copy.copy(model_.arenas, {.step = 1}));
+  for (const float value :
+       {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::quiet_NaN()}) {
+    at::Tensor last = model_.arenas.parameters.narrow(0, model_.arenas.parameters.numel() - 1, 1);
+    last.fill_(value);
+    EXPECT_FALSE(copy.copy(model_.arenas, {.step = 2}));
+    EXPECT_FALSE(copy.progress());
+  }
+}
+
+TEST_F(SnapshotTest, OfAnotherModelIsNone) {
+  ASSERT_TRUE(Snapshot(model_.arenas, file_).copy(model_.arenas, {.step = 1}));
+  const Model other = model_of("model.classes=11");
+  EXPECT_FALSE(Snapshot(other.arenas, file_).progress());
+  EXPECT_TRUE(Snapshot(model_.arenas, file_).verified());
+}
+
+TEST_F(SnapshotTest, WithoutRoomItIsNotMade) {
+  EXPECT_THROW(Snapshot(model_.arenas, "/proc/copy"), WriteError);
+}
+
+}  // namespace
+}  // namespace lockstep::runner
