@@ -14,18 +14,27 @@ constexpr std::chrono::seconds kBetweenLooks{1};
 
 // A signal handler can reach nothing else.
 volatile std::sig_atomic_t stop_signalled = 0;
+std::atomic<int>* volatile told = nullptr;
+
+void on_stop_signal(int number) {
+  stop_signalled = 1;
+  if (number != SIGUSR2 && told != nullptr) told->store(number);
+}
 
 }  // namespace
 
-void listen_for_stop_signals() {
+StopSignals::StopSignals(std::atomic<int>* told_to_end) {
+  told = told_to_end;
   struct sigaction action {};
-  action.sa_handler = [](int) { stop_signalled = 1; };
+  action.sa_handler = on_stop_signal;
   action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
   action.sa_flags = SA_RESTART;
   sigaction(SIGUSR2, &action, nullptr);
 }
+
+StopSignals::~StopSignals() { told = nullptr; }
 
 Requests::Requests(const RunDirectory& run, double deadline_seconds, bool watches_files)
     : run_(run),

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 
@@ -14,8 +15,15 @@ struct Wishes {
 };
 
 /// From now on TERM, INT and USR2 ask the run to save and stop at the next step. A second TERM or
-/// INT ends the process at once.
-void listen_for_stop_signals();
+/// INT ends the process at once. One at a time.
+class StopSignals {
+ public:
+  /// `told_to_end`, if any, becomes the number of a TERM or INT.
+  explicit StopSignals(std::atomic<int>* told_to_end);
+  ~StopSignals();
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+};
 
 /// The ways to ask: a signal to this process, the files RUN/STOP and RUN/CHECKPOINT, and a deadline
 /// given at the launch. Used by one thread.

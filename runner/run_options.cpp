@@ -26,6 +26,13 @@ Interval read_interval(Recipe& recipe, const char* key, const char* otherwise) {
                 "the end alone");
 }
 
+double read_time(Recipe& recipe, const char* key, const char* otherwise) {
+  const std::string text = recipe.steps_or_time(key, otherwise);
+  if (const std::optional<double> seconds = parse_seconds(text)) return *seconds;
+  recipe.refuse(key, fmt::format("'{}' is \"{}\", not a time", key, text),
+                "a time as \"30s\" or \"10m\"; 0 for never");
+}
+
 UpdateRule rule_of(const std::string& name) {
   if (name == "lamb") return UpdateRule::lamb;
   if (name == "adamw") return UpdateRule::adamw;
@@ -89,7 +96,8 @@ CheckOptions read_check(Recipe& recipe) {
                         : policy == "skip" ? NonFinite::skip
                                            : NonFinite::roll_back,
           .limit = recipe.integer("check.limit", 3, {1, 1e6}),
-          .weights_every = recipe.integer("check.weights_every", 0, {0, 1e9})};
+          .weights_every = recipe.integer("check.weights_every", 0, {0, 1e9}),
+          .hang_seconds = read_time(recipe, "check.hang_after", "60s")};
 }
 
 }  // namespace

@@ -27,6 +27,7 @@ struct CheckOptions {
   NonFinite non_finite = NonFinite::stop;
   int64_t limit = 3;          // stops after so many in a row all the same
   int64_t weights_every = 0;  // steps between two comparisons of all ranks' weights; 0: never
+  double hang_seconds = 0.0;  // the least that is called a hang; 0: nothing is
 };
 
 /// What the runner itself reads of a recipe; everything that is not the job's.

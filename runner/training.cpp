@@ -39,14 +39,15 @@ int data_threads(const RunOptions& options, const World& world) {
 }
 
 Training::Training(const RunPlan& plan, Model& model, World& world, const Device& device,
-                   const RunDirectory& run, TieredCheckpoints& checkpoints, Progress progress,
-                   double deadline_seconds)
+                   const RunDirectory& run, TieredCheckpoints& checkpoints, Liveness& liveness,
+                   Progress progress, double deadline_seconds)
     : plan_(plan),
       model_(model),
       world_(world),
       run_(run),
       progress_(progress),
       checkpoints_(checkpoints),
+      liveness_(liveness),
       requests_(run, deadline_seconds, /*watches_files=*/world.rank() == 0),
       fault_(Fault::from_environment(world.rank())),
       data_threads_(data_threads(plan.options, world)),
@@ -77,9 +78,11 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
 
 ExitCode Training::run() {
   while (progress_.step < plan_.steps) {
+    enter(Phase::data);
     if (fault_) fault_->strike(progress_.step);
     const Time start = now();
     const StepResult sums = sum_over_shards();
+    enter(Phase::update);
     finish_copy();
     if (rolled_back_from(sums)) continue;
     if (sums.finite) step_.update(plan_.update_after(progress_.step));
@@ -107,15 +110,24 @@ StepResult Training::sum_over_shards() {
   const at::Device device = model_.arenas.parameters.device();
   const Votes mine = votes();
   for (int64_t i = 0; i < plan_.options.shards / world_.size(); ++i) {
+    enter(Phase::data);
     const Time start = now();
     const Loader::Slot* slot = loader_->next();
     data_wait_seconds_ += seconds_between(start, now());
+    enter(Phase::compute);
     const ShardBatch batch{slot->plan.key, batch_tensors(fields_, slot->arrays, device)};
     if (fault_) spoil_on_purpose(batch.tensors);
     step_.add_shard(batch, mine);
     loader_->release();
   }
+  enter(Phase::sum);
   return step_.finish_sums();
+}
+
+// What the watch over the run sees; here, too, ranks may be made to hang.
+void Training::enter(Phase phase) {
+  liveness_.enter(phase, progress_.step);
+  if (fault_) fault_->hang_in(name_of(phase), progress_.step);
 }
 
 void Training::start_loader() {
@@ -128,6 +140,7 @@ jobs::Measures Training::evaluate_if_due() {
   const int64_t every = plan_.options.evaluate_every_epochs * plan_.sampler.steps_per_epoch();
   if (!plan_.validation_set || every == 0) return {};
   if (progress_.step % every != 0 && progress_.step != plan_.steps) return {};
+  enter(Phase::evaluation);
   jobs::Measures measures;
   const bool both = plan_.job->evaluates_parameters();
   for (const bool use_average : {false, true}) {
@@ -163,6 +176,7 @@ bool Training::checkpoint_due(const StepResult& sums) const {
 void Training::save_if_due(const StepResult& sums) {
   const int64_t copy_every = plan_.options.copy_every_steps;
   if (checkpoint_due(sums)) {
+    enter(Phase::checkpoint);
     saved_at_seconds_ = progress_.seconds;
     look_after_writing(TieredCheckpoints::Wait::yes);
     checkpoints_.save(progress_, TieredCheckpoints::Tier::disk);
@@ -194,6 +208,7 @@ void Training::look_after_writing(TieredCheckpoints::Wait wait) {
 }
 
 void Training::finish_saving() {
+  enter(Phase::checkpoint);
   finish_copy();
   note_saved(checkpoints_.collect(TieredCheckpoints::Wait::yes));
 }

@@ -10,6 +10,7 @@
 #include "runner/checkpoints/tiered_checkpoints.h"
 #include "runner/fault.h"
 #include "runner/launch.h"
+#include "runner/liveness/liveness.h"
 #include "runner/loader.h"
 #include "runner/model.h"
 #include "runner/requests.h"
@@ -27,8 +28,8 @@ class Training {
   /// `model` has its weights; `progress` is how far they have come. After `deadline_seconds` the
   /// run saves and stops; 0: never.
   Training(const RunPlan& plan, Model& model, World& world, const Device& device,
-           const RunDirectory& run, TieredCheckpoints& checkpoints, Progress progress,
-           double deadline_seconds);
+           const RunDirectory& run, TieredCheckpoints& checkpoints, Liveness& liveness,
+           Progress progress, double deadline_seconds);
 
   /// done or stopped. Throws Error with ExitCode::non_finite, WriteError, DataError,
   /// CollectiveError.
@@ -37,6 +38,7 @@ class Training {
  private:
   StepResult sum_over_shards();
   void start_loader();
+  void enter(Phase phase);
   void spoil_on_purpose(const jobs::Tensors& batch);
   bool rolled_back_from(const StepResult& sums);
   bool rolled_back_from_other_weights(const StepResult& sums);
@@ -63,6 +65,7 @@ class Training {
   RunDirectory run_;
   Progress progress_;
   TieredCheckpoints& checkpoints_;
+  Liveness& liveness_;
   Requests requests_;
   std::optional<Fault> fault_;
   int data_threads_;

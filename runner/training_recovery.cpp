@@ -73,7 +73,7 @@ void Training::give_up(const std::string& what) {
 // The run goes on from there as if it had been resumed. Nobody compared the copies in memory with
 // other ranks' weights.
 void Training::roll_back(const std::string& what, Newest newest) {
-  finish_saving();
+  finish_saving();  // and from here on at the checkpoints
   if (newest == Newest::on_disk) checkpoints_.forget_copies();
   try {
     progress_ = checkpoints_.restore(world_.communicator(),

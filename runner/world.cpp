@@ -42,9 +42,12 @@ World::~World() {
   if (initialized) MPI_Finalize();
 }
 
+bool World::is_launched() const {
+  return number({"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}).has_value();
+}
+
 void World::start() {
-  const bool launched = number({"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}).has_value();
-  if (!launched) {
+  if (!is_launched()) {
     if (number({"SLURM_PROCID"}) && number({"SLURM_NTASKS"}).value_or(1) > 1 &&
         number({"SLURM_STEP_NUM_TASKS"}).value_or(1) > 1) {
       throw CollectiveError("E403",

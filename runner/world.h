@@ -22,6 +22,8 @@ class World {
   /// that do not know of each other.
   void start();
 
+  /// By mpirun, srun or their like.
+  bool is_launched() const;
   int rank() const { return rank_; }  // before start(): as the launcher's environment says
   int size() const { return size_; }
   int local_rank() const { return local_rank_; }  // among the ranks of this node

@@ -12,11 +12,12 @@
 #include <cerrno>
 #include <chrono>
 #include <cmath>
-#include <limits>
 #include <span>
+#include <utility>
 
 #include "comm/error.h"
 #include "runner/checkpoints/checkpoint.h"
+#include "runner/node_memory.h"
 
 namespace lockstep::runner {
 namespace {
@@ -31,16 +32,6 @@ int64_t bytes_of(const Arenas& arenas) {
   int64_t bytes = 0;
   for (const at::Tensor& arena : arenas.all()) bytes += static_cast<int64_t>(arena.nbytes());
   return bytes;
-}
-
-// Of this user; nobody else may put weights there.
-fs::path folder_of_user(const fs::path& memory) {
-  const fs::path folder = memory / fmt::format("lockstep-{}", geteuid());
-  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) fail_to("create", folder, errno);
-  struct stat status {};
-  if (::lstat(folder.c_str(), &status) != 0) fail_to("open", folder, errno);
-  if (!S_ISDIR(status.st_mode) || status.st_uid != geteuid()) fail_to("use", folder, EPERM);
-  return folder;
 }
 
 Descriptor lock(const fs::path& folder, int flags) {
@@ -112,12 +103,11 @@ bool TieredCheckpoints::writing() const {
 
 // Not the one that the disk is getting, and else the older: one of the two is always whole.
 Snapshot& TieredCheckpoints::free_copy() {
-  const auto age = [this](const Snapshot& copy) {
-    if (writing() && &copy == written_) return int64_t{-1};
+  const auto use = [this](const Snapshot& copy) {
     const std::optional<Progress> progress = copy.progress();
-    return std::numeric_limits<int64_t>::max() - (progress ? progress->step : -1);
+    return std::pair(writing() && &copy == written_, progress ? progress->step : -1);
   };
-  return *std::ranges::max_element(copies_, {}, age);
+  return *std::ranges::min_element(copies_, {}, use);
 }
 
 void TieredCheckpoints::save(const Progress& progress, Tier tier) {

@@ -1,6 +1,8 @@
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <ctime>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
@@ -30,6 +32,11 @@ TieredCheckpoints::Report warnings() {
 std::string new_id() {
   std::random_device random;
   return fmt::format("{:08x}{:08x}", random(), random());
+}
+
+std::string launch_name() {
+  return fmt::format("{:%Y%m%dT%H%M%SZ}-{}", fmt::gmtime(std::time(nullptr)),
+                     new_id().substr(0, 6));
 }
 
 std::string id_of(const RunDirectory& run) {
@@ -66,10 +73,10 @@ void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
 
 ExitCode train_to_the_end(const RunPlan& plan, Model& model, World& world, const Device& device,
                           const RunDirectory& run, TieredCheckpoints& checkpoints,
-                          const Progress& progress, double deadline_seconds) {
-  listen_for_stop_signals();
+                          Liveness& liveness, const Progress& progress, double deadline_seconds) {
   const ExitCode code =
-      Training(plan, model, world, device, run, checkpoints, progress, deadline_seconds).run();
+      Training(plan, model, world, device, run, checkpoints, liveness, progress, deadline_seconds)
+          .run();
   world.communicator().barrier();
   checkpoints.remove_copies();
   if (code == ExitCode::stopped) {
@@ -134,12 +141,17 @@ ExitCode train(World& world, const TrainOptions& options) {
     lock.emplace(run);
   }
   world.communicator().barrier();
+  Liveness liveness(world, run, broadcast_text(launch_name(), world.communicator()),
+                    plan.options.check.hang_seconds);
+  if (!liveness.failure().empty())
+    say(world, "warning: nobody watches for hangs: " + liveness.failure());
+  const StopSignals signals(liveness.told_to_end());
   Model model(plan, device.placement);
   model.start(plan);
   const std::string id = broadcast_text(new_id(), world.communicator());
   TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
   introduce(plan, world, run, id, {});
-  return train_to_the_end(plan, model, world, device, run, checkpoints, {},
+  return train_to_the_end(plan, model, world, device, run, checkpoints, liveness, {},
                           seconds_of(options.deadline));
 }
 
@@ -154,6 +166,12 @@ ExitCode resume(World& world, const ResumeOptions& options) {
   Model model(plan, device.placement);
   std::optional<RunLock> lock;
   if (world.rank() == 0) lock.emplace(run);
+  world.communicator().barrier();
+  Liveness liveness(world, run, broadcast_text(launch_name(), world.communicator()),
+                    plan.options.check.hang_seconds);
+  if (!liveness.failure().empty())
+    say(world, "warning: nobody watches for hangs: " + liveness.failure());
+  const StopSignals signals(liveness.told_to_end());
   const std::string id = broadcast_text(world.rank() == 0 ? id_of(run) : "", world.communicator());
   TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
   const auto accept = [&plan](const fs::path& checkpoint) {
@@ -161,7 +179,7 @@ ExitCode resume(World& world, const ResumeOptions& options) {
   };
   const Progress progress = checkpoints.restore(world.communicator(), warnings(), accept);
   introduce(plan, world, run, id, progress);
-  return train_to_the_end(plan, model, world, device, run, checkpoints, progress,
+  return train_to_the_end(plan, model, world, device, run, checkpoints, liveness, progress,
                           seconds_of(options.deadline));
 }
 

@@ -64,6 +64,7 @@ every = 2
 [checkpoint]
 every = 5
 keep = 3
+memory_every = 0
 
 [log]
 every = 1

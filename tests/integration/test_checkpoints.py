@@ -57,6 +57,18 @@ class Copies(SameRunTest):
         self.assertEqual(goes_on_after(done), 5)
         self.assert_same_run(folder)
 
+    def test_what_the_disk_gets_is_not_overwritten_by_the_next_copies(self):
+        folders = []
+        for every in (0, 1):
+            _, settings = self.settings(f"every-{every}")
+            folders.append(self.folder / f"every-{every}")
+            self.ok(run("train", self.recipe, "--run", folders[-1], *settings, "--set", "checkpoint.every=3",
+                        "--set", "checkpoint.keep=8", "--set", f"checkpoint.memory_every={every}", ranks=2))
+        files = [sorted(folder.glob("checkpoints/*/*.safetensors")) for folder in folders]
+        self.assertEqual(len(files[0]), 8 * 4)
+        for one, other in zip(*files, strict=True):
+            self.assertEqual(one.read_bytes(), other.read_bytes(), one)
+
     def test_another_run_in_the_same_folder_gets_no_copy(self):
         folder = self.folder / "again"
         _, settings = self.settings("again")
@@ -68,7 +80,8 @@ class Copies(SameRunTest):
 
     def test_no_room_in_memory_is_said_and_stops_nothing(self):
         folder = self.folder / "no-room"
-        done = self.ok(run("train", self.recipe, "--run", folder, "--set", "checkpoint.memory_folder=/proc", ranks=2))
+        done = self.ok(run("train", self.recipe, "--run", folder, "--set", "checkpoint.memory_every=1",
+                           "--set", "checkpoint.memory_folder=/proc", ranks=2))
         self.assertEqual(done.err.count("warning:"), 1, done.err)
         self.assertIn("no copies of the state in this node's memory", done.err)
         self.assert_same_run(folder)

@@ -47,6 +47,7 @@ every = 2
 [checkpoint]
 every = 2
 keep = 3
+memory_every = 0
 
 [log]
 every = 1

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "runner/liveness/rank_block.h"
+
+namespace lockstep::runner {
+
+/// One rank as its node's watcher last saw it.
+struct RankView {
+  int rank = 0;
+  std::string host;
+  int process = 0;
+  int64_t step = 0;  // updates done
+  Phase phase = Phase::setup;
+  double seconds = 0.0;        // in this phase
+  double limit_seconds = 0.0;  // past which it hangs; 0: none
+  std::string state;           // "running", "stopped by a signal", ...; "gone" without a process
+};
+
+/// Who holds the others up, as far as it can be seen, and the sentence that says so.
+struct Diagnosis {
+  std::vector<int> suspects;  // ranks; empty where all wait for each other
+  std::string text;           // plain words, one line a finding
+};
+
+/// Of ranks of which one has been in its phase for too long. A rank in the sum of a step waits for
+/// all that have not come so far.
+Diagnosis diagnose_hang(const std::vector<RankView>& ranks);
+
+/// Of a rank that ended without a word; the others only waited for it.
+Diagnosis diagnose_loss(const RankView& lost, const std::vector<RankView>& others);
+
+/// "0, 2 and 3"; of more than eight the first, the last and their number.
+std::string list_of_ranks(const std::vector<int>& ranks);
+
+}  // namespace lockstep::runner

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <atomic>
+#include <optional>
+#include <string>
+
+#include "runner/liveness/rank_block.h"
+#include "runner/run_directory.h"
+#include "runner/world.h"
+
+namespace lockstep::runner {
+
+/// This rank's part in the watch over a run: its block, and on the first rank of a node the process
+/// that watches the node's blocks (watcher.h). Where that cannot be had the run goes on without it.
+class Liveness {
+ public:
+  /// `launch` names this start of the run; no hang is found in less than `hang_seconds`.
+  Liveness(const World& world, const RunDirectory& run, const std::string& launch,
+           double hang_seconds);
+  /// The rank ends by its own will.
+  ~Liveness();
+  Liveness(const Liveness&) = delete;
+  Liveness& operator=(const Liveness&) = delete;
+
+  void enter(Phase phase, int64_t step);
+  /// For a signal handler; null without a watch.
+  std::atomic<int>* told_to_end();
+  /// Why there is no watch; empty where there is.
+  const std::string& failure() const { return failure_; }
+
+ private:
+  std::optional<RankBlock> block_;
+  std::string failure_;
+};
+
+}  // namespace lockstep::runner

@@ -1,0 +1,170 @@
+#include "runner/liveness/postmortem.h"
+
+#include <fcntl.h>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "runner/files.h"
+
+namespace lockstep::runner {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr double kSilent = 15.0;  // seconds; a shared file system may show a change late
+
+Json to_json(const RankView& view) {
+  return {{"rank", view.rank},       {"host", view.host},
+          {"process", view.process}, {"step", view.step},
+          {"phase", view.phase},     {"seconds_in_phase", view.seconds},
+          {"state", view.state},     {"limit_seconds", view.limit_seconds}};
+}
+
+RankView from_json(const Json& json) {
+  return {.rank = json.at("rank"),
+          .host = json.at("host"),
+          .process = json.at("process"),
+          .step = json.at("step"),
+          .phase = json.at("phase").get<Phase>(),
+          .seconds = json.at("seconds_in_phase"),
+          .limit_seconds = json.at("limit_seconds"),
+          .state = json.at("state")};
+}
+
+std::string utc_now() {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+}
+
+// Readers see it whole; that it survives a power cut is not worth a sync every few seconds.
+void put(const fs::path& file, const Json& json) {
+  const fs::path aside = file.string() + ".tmp";
+  std::error_code code;
+  if (std::FILE* out = std::fopen(aside.c_str(), "we")) {
+    const std::string text = json.dump(1) + "\n";
+    const bool whole = std::fwrite(text.data(), 1, text.size(), out) == text.size();
+    if (std::fclose(out) == 0 && whole) fs::rename(aside, file, code);
+  }
+}
+
+std::string get(const fs::path& file) {
+  try {
+    return read_text(file);
+  } catch (const fs::filesystem_error&) {
+    return {};
+  }
+}
+
+}  // namespace
+
+NLOHMANN_JSON_SERIALIZE_ENUM(Phase, {{Phase::setup, "setup"},
+                                     {Phase::data, "data"},
+                                     {Phase::compute, "compute"},
+                                     {Phase::sum, "sum"},
+                                     {Phase::update, "update"},
+                                     {Phase::checkpoint, "checkpoint"},
+                                     {Phase::evaluation, "evaluation"},
+                                     {Phase::ended, "ended"}})
+
+Postmortem::Postmortem(const RunDirectory& run, const std::string& launch, const std::string& host)
+    : live_(run.live()), folder_(run.postmortem() / launch), launch_(launch), host_(host) {
+  make_folders(live_);
+}
+
+Postmortem::~Postmortem() {
+  std::error_code code;
+  fs::remove(live_ / (host_ + ".json"), code);
+}
+
+void Postmortem::beat(const std::vector<RankView>& ranks) {
+  Json json{{"launch", launch_}, {"host", host_}, {"beat", ++beats_}, {"time", utc_now()}};
+  for (const RankView& view : ranks) json["ranks"].push_back(to_json(view));
+  put(live_ / (host_ + ".json"), json);
+}
+
+std::vector<RankView> Postmortem::other_nodes() {
+  std::vector<RankView> views;
+  std::error_code code;
+  for (const fs::directory_entry& entry : fs::directory_iterator(live_, code)) {
+    if (entry.path().extension() != ".json" || entry.path().stem() == host_) continue;
+    const std::string text = get(entry.path());
+    Heard& heard = heard_.try_emplace(entry.path(), Heard{text, monotonic_seconds()}).first->second;
+    if (heard.text != text) heard = {text, monotonic_seconds()};
+    const double silence = monotonic_seconds() - heard.at_seconds;
+    const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (!json.is_object() || json.value("launch", "") != launch_) continue;
+    for (const Json& rank : json.value("ranks", Json::array())) {
+      RankView view = from_json(rank);
+      view.seconds += silence;
+      if (silence > kSilent) view.state = fmt::format("its host silent for {:.0f} s", silence);
+      views.push_back(std::move(view));
+    }
+  }
+  return views;
+}
+
+bool Postmortem::find() {
+  make_folders(folder_);
+  const fs::path file = folder_ / "found";
+  return Descriptor(::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)).number() >=
+         0;
+}
+
+bool Postmortem::is_found() const {
+  std::error_code code;
+  return fs::exists(folder_ / "found", code);
+}
+
+bool Postmortem::is_said() const {
+  std::error_code code;
+  return fs::exists(folder_ / "report.json", code);
+}
+
+void Postmortem::leave(const std::vector<RankReport>& ranks) {
+  Json json{{"host", host_}, {"time", utc_now()}};
+  for (const RankReport& report : ranks) {
+    Json rank = to_json(report.view);
+    Json& record = rank["record"] = Json::array();
+    for (const RankBlock::Entry& entry : report.record) {
+      record.push_back({{"step", entry.step}, {"phase", entry.phase}, {"at", entry.at_seconds}});
+    }
+    rank["stacks"] = report.stacks;
+    json["ranks"].push_back(std::move(rank));
+  }
+  put(folder_ / (host_ + ".json"), json);
+}
+
+bool Postmortem::all_have_left() {
+  return std::ranges::all_of(other_nodes(), [this](const RankView& view) {
+    return view.state.starts_with("its host") || fs::exists(folder_ / (view.host + ".json"));
+  });
+}
+
+void Postmortem::say(const std::string& kind, const Diagnosis& diagnosis,
+                     const std::vector<RankView>& ranks) {
+  Json json{{"kind", kind},
+            {"launch", launch_},
+            {"time", utc_now()},
+            {"suspects", diagnosis.suspects},
+            {"text", diagnosis.text}};
+  for (const RankView& view : ranks) {
+    Json rank = to_json(view);
+    rank["collateral"] = std::ranges::count(diagnosis.suspects, view.rank) == 0;
+    json["ranks"].push_back(std::move(rank));
+  }
+  const std::string id = kind == "hang" ? "E801" : "E802";
+  std::string text = diagnosis.text;
+  for (size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 3) {
+    text.replace(at, 1, "\n  ");
+  }
+  std::fprintf(stderr, "error[%s]: %s\nhelp: records and stacks of all ranks: %s\n", id.c_str(),
+               text.c_str(), folder_.c_str());
+  put(folder_ / "report.json", json);
+}
+
+}  // namespace lockstep::runner

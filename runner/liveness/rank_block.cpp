@@ -1,0 +1,134 @@
+#include "runner/liveness/rank_block.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <utility>
+
+#include "runner/files.h"
+
+namespace lockstep::runner {
+namespace {
+
+constexpr uint64_t kReady = 0x4c4f434b4c495645;
+constexpr size_t kEntries = 256;
+constexpr int64_t kFirstSteps = 5;  // memory, caches and libraries still settle
+
+int64_t now_nanoseconds() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+double seconds_of(int64_t nanoseconds) { return static_cast<double>(nanoseconds) * 1e-9; }
+
+}  // namespace
+
+struct RankBlock::Memory {
+  struct Slot {
+    std::atomic<int64_t> step, at;
+    std::atomic<Phase> phase;
+  };
+  std::atomic<uint64_t> ready;
+  int rank, process;
+  std::atomic<int> told_to_end;
+  std::atomic<bool> ended;
+  int64_t first_step;
+  std::array<std::atomic<int64_t>, kPhases> longest;
+  std::atomic<uint64_t> entered;  // the last one is now
+  std::array<Slot, kEntries> entries;
+
+  const Slot& newest() const { return entries[(entered - 1) % kEntries]; }
+};
+
+const char* name_of(Phase phase) {
+  constexpr std::array names{"setup",  "data",       "compute",    "sum",
+                             "update", "checkpoint", "evaluation", "ended"};
+  return names[static_cast<size_t>(phase)];
+}
+
+double monotonic_seconds() { return seconds_of(now_nanoseconds()); }
+
+void RankBlock::Unmap::operator()(Memory* memory) const { ::munmap(memory, sizeof(Memory)); }
+
+RankBlock RankBlock::create(const std::filesystem::path& file, int rank) {
+  const Descriptor descriptor(::open(file.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (descriptor.number() < 0) fail_to("create", file, errno);
+  const int error = ::posix_fallocate(descriptor.number(), 0, sizeof(Memory));
+  if (error != 0) fail_to("find room for", file, error);
+  void* memory =
+      ::mmap(nullptr, sizeof(Memory), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor.number(), 0);
+  if (memory == MAP_FAILED) fail_to("map", file, errno);
+  RankBlock block(std::unique_ptr<Memory, Unmap>(new (memory) Memory{}));
+  block.memory_->rank = rank;
+  block.memory_->process = getpid();
+  block.memory_->first_step = -1;
+  block.enter(Phase::setup, 0);
+  block.memory_->ready = kReady;
+  return block;
+}
+
+RankBlock RankBlock::open(const std::filesystem::path& file) {
+  const Descriptor descriptor(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (descriptor.number() < 0) fail_to("open", file, errno);
+  struct stat status {};
+  if (::fstat(descriptor.number(), &status) != 0) fail_to("open", file, errno);
+  if (status.st_size < static_cast<off_t>(sizeof(Memory))) fail_to("map", file, EAGAIN);
+  void* memory = ::mmap(nullptr, sizeof(Memory), PROT_READ, MAP_SHARED, descriptor.number(), 0);
+  if (memory == MAP_FAILED) fail_to("map", file, errno);
+  RankBlock block(std::unique_ptr<Memory, Unmap>(static_cast<Memory*>(memory)));
+  if (block.memory_->ready != kReady) fail_to("map", file, EAGAIN);
+  return block;
+}
+
+void RankBlock::enter(Phase phase, int64_t step) {
+  Memory& memory = *memory_;
+  const int64_t now = now_nanoseconds();
+  if (memory.entered > 0) {
+    const Memory::Slot& last = memory.newest();
+    const bool settled = memory.first_step >= 0 && step >= memory.first_step + kFirstSteps;
+    std::atomic<int64_t>& longest = memory.longest[static_cast<size_t>(last.phase.load())];
+    if (settled) longest = std::max<int64_t>(longest, now - last.at);
+  }
+  if (phase == Phase::data && memory.first_step < 0) memory.first_step = step;
+  Memory::Slot& slot = memory.entries[memory.entered % kEntries];
+  slot.step = step;
+  slot.at = now;
+  slot.phase = phase;
+  ++memory.entered;
+}
+
+void RankBlock::end() { memory_->ended = true; }
+std::atomic<int>& RankBlock::told_to_end() { return memory_->told_to_end; }
+
+std::vector<RankBlock::Entry> RankBlock::record() const {
+  std::vector<Entry> record;
+  const uint64_t end = memory_->entered;
+  for (uint64_t i = end > kEntries ? end - kEntries : 0; i < end; ++i) {
+    const Memory::Slot& slot = memory_->entries[i % kEntries];
+    record.push_back({slot.step, slot.phase, seconds_of(slot.at)});
+  }
+  return record;
+}
+
+int RankBlock::rank() const { return memory_->rank; }
+int RankBlock::process() const { return memory_->process; }
+bool RankBlock::ended() const { return memory_->ended; }
+bool RankBlock::was_told_to_end() const { return memory_->told_to_end != 0; }
+
+RankBlock::Entry RankBlock::now() const {
+  const Memory::Slot& slot = memory_->newest();
+  return {slot.step, slot.phase, seconds_of(slot.at)};
+}
+
+double RankBlock::longest_seconds(Phase phase) const {
+  return seconds_of(memory_->longest[static_cast<size_t>(phase)]);
+}
+
+}  // namespace lockstep::runner

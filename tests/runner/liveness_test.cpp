@@ -1,0 +1,127 @@
+#include <gtest/gtest.h>
+
+#include "comm/error.h"
+#include "runner/files.h"
+#include "runner/liveness/diagnosis.h"
+#include "runner/liveness/process_state.h"
+#include "runner/liveness/rank_block.h"
+#include "tests/runner/support.h"
+
+namespace lockstep::runner {
+namespace {
+
+RankView view(int rank, Phase phase, int64_t step = 6) {
+  return {.rank = rank,
+          .host = rank < 2 ? "a" : "b",
+          .process = 100 + rank,
+          .step = step,
+          .phase = phase,
+          .seconds = 34.0,
+          .limit_seconds = 30.0,
+          .state = "running"};
+}
+
+TEST(Diagnosis, NamesWhoHasNotComeToTheSum) {
+  const Diagnosis found = diagnose_hang(
+      {view(0, Phase::sum), view(1, Phase::data), view(2, Phase::sum), view(3, Phase::sum)});
+  EXPECT_EQ(found.suspects, std::vector<int>{1});
+  EXPECT_EQ(
+      found.text,
+      "rank 1 on a (process 101) has been in data of step 7 for 34 s (limit 30 s); ranks 0, 2 "
+      "and 3 wait for it in sum of step 7");
+}
+
+TEST(Diagnosis, AStoppedRankIsNamedWhereverItIs) {
+  RankView stopped = view(2, Phase::sum);
+  stopped.state = "stopped by a signal";
+  const Diagnosis found = diagnose_hang({view(0, Phase::sum), view(1, Phase::sum), stopped});
+  EXPECT_EQ(found.suspects, std::vector<int>{2});
+  EXPECT_NE(found.text.find("rank 2 on b"), std::string::npos);
+  EXPECT_NE(found.text.find("stopped by a signal"), std::string::npos);
+}
+
+TEST(Diagnosis, AnEarlierStepIsBehindALaterOne) {
+  // Rank 0 sums step 8; rank 1 still writes a checkpoint after step 7's update.
+  const Diagnosis found = diagnose_hang({view(0, Phase::sum, 7), view(1, Phase::checkpoint, 6)});
+  EXPECT_EQ(found.suspects, std::vector<int>{1});
+}
+
+TEST(Diagnosis, WhereAllWaitNobodyIsAccused) {
+  const Diagnosis found = diagnose_hang({view(0, Phase::sum), view(1, Phase::sum)});
+  EXPECT_TRUE(found.suspects.empty());
+  EXPECT_NE(found.text.find("network"), std::string::npos);
+}
+
+TEST(Diagnosis, ARankAloneIsNamed) {
+  EXPECT_EQ(diagnose_hang({view(0, Phase::data)}).suspects, std::vector<int>{0});
+}
+
+TEST(Diagnosis, OfALostRankSaysWhoWaits) {
+  const std::vector<RankView> all{view(0, Phase::sum), view(1, Phase::compute)};
+  const Diagnosis found = diagnose_loss(all[1], all);
+  EXPECT_EQ(found.suspects, std::vector<int>{1});
+  EXPECT_EQ(found.text.substr(0, found.text.find('\n')),
+            "rank 1 on a (process 101) ended without a word in compute of step 7; rank 0 waits for "
+            "it in sum of step 7");
+}
+
+TEST(Diagnosis, ManyRanksAreCounted) {
+  EXPECT_EQ(list_of_ranks({4}), "4");
+  EXPECT_EQ(list_of_ranks({0, 2, 3}), "0, 2 and 3");
+  std::vector<int> many(512);
+  for (int i = 0; i < 512; ++i) many[static_cast<size_t>(i)] = i;
+  EXPECT_EQ(list_of_ranks(many), "0, 1, 2, 3, 4, 5, ... 511 (512 of them)");
+}
+
+TEST(RankBlock, IsReadByOthersAndKeepsTheLast256) {
+  const TemporaryFolder folder;
+  const auto file = folder.path() / "rank.block";
+  EXPECT_THROW(RankBlock::open(file), WriteError);
+  write_file(file, "");
+  EXPECT_THROW(RankBlock::open(file), WriteError);
+  RankBlock mine = RankBlock::create(file, 3);
+  const RankBlock other = RankBlock::open(file);
+  EXPECT_EQ(other.rank(), 3);
+  EXPECT_EQ(other.process(), getpid());
+  EXPECT_EQ(other.now().phase, Phase::setup);
+  for (int64_t step = 0; step < 200; ++step) {
+    mine.enter(Phase::data, step);
+    mine.enter(Phase::sum, step);
+  }
+  EXPECT_EQ(other.now().step, 199);
+  EXPECT_EQ(other.now().phase, Phase::sum);
+  const auto record = other.record();
+  ASSERT_EQ(record.size(), 256u);
+  for (size_t i = 0; i < 256; ++i) {
+    EXPECT_EQ(record[i].step, static_cast<int64_t>(72 + i / 2));
+    EXPECT_EQ(record[i].phase, i % 2 == 0 ? Phase::data : Phase::sum);
+    EXPECT_GE(record[i].at_seconds, record[i > 0 ? i - 1 : 0].at_seconds);
+  }
+  EXPECT_FALSE(other.ended());
+  mine.end();
+  EXPECT_TRUE(other.ended());
+}
+
+TEST(RankBlock, LearnsHowLongAPhaseTakesAfterTheFirstSteps) {
+  const TemporaryFolder folder;
+  RankBlock block = RankBlock::create(folder.path() / "rank.block", 0);
+  for (int64_t step = 100; step < 105; ++step) {
+    block.enter(Phase::data, step);
+    block.enter(Phase::sum, step);
+    EXPECT_EQ(block.longest_seconds(Phase::data), 0.0) << step;
+  }
+  block.enter(Phase::data, 105);
+  block.enter(Phase::sum, 105);
+  EXPECT_GT(block.longest_seconds(Phase::data), 0.0);
+  EXPECT_EQ(block.longest_seconds(Phase::evaluation), 0.0);
+}
+
+TEST(ProcessState, IsTheKernels) {
+  EXPECT_EQ(state_of(getpid()), "running");
+  EXPECT_EQ(parent_of(getpid()), getppid());
+  EXPECT_EQ(state_of(1 << 30), "gone");
+  EXPECT_EQ(parent_of(1 << 30), std::nullopt);
+}
+
+}  // namespace
+}  // namespace lockstep::runner
