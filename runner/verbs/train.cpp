@@ -8,6 +8,7 @@
 #include "runner/checkpoints/tiered_checkpoints.h"
 #include "runner/files.h"
 #include "runner/launch.h"
+#include "runner/run_history.h"
 #include "runner/run_lock.h"
 #include "runner/source.h"
 #include "runner/training.h"
@@ -55,12 +56,19 @@ void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
       fmt::format("{} epochs of {} steps{}", plan.options.epochs, plan.sampler.steps_per_epoch(),
                   progress.step == 0 ? std::string()
                                      : fmt::format("; goes on after step {}", progress.step)));
-  const nlohmann::json description{
-      {"version", LOCKSTEP_VERSION}, {"id", id},
-      {"host", host_name()},         {"process", getpid()},
-      {"ranks", world.size()},       {"shards", plan.options.shards},
-      {"steps", plan.steps},         {"steps_per_epoch", plan.sampler.steps_per_epoch()},
-      {"from_step", progress.step}};
+  const RunHistory history = with_launch(read_history(run), run, progress.step);
+  const nlohmann::json description{{"version", LOCKSTEP_VERSION},
+                                   {"id", id},
+                                   {"host", host_name()},
+                                   {"process", getpid()},
+                                   {"ranks", world.size()},
+                                   {"shards", plan.options.shards},
+                                   {"steps", plan.steps},
+                                   {"steps_per_epoch", plan.sampler.steps_per_epoch()},
+                                   {"from_step", progress.step},
+                                   {"launches", history.launches},
+                                   {"first_start", history.first_start},
+                                   {"lost_steps", history.lost_steps}};
   replace_file(run.description(), description.dump(1) + "\n");
 }
 
