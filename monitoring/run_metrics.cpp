@@ -131,6 +131,8 @@ RunMetrics::RunMetrics(const Launch& launch) : values_(std::make_unique<Values>(
   v.world_size.Set(static_cast<double>(launch.ranks));
   v.nodes.Set(static_cast<double>(launch.nodes));
   v.start.Set(unix_time());
+  v.step.Set(static_cast<double>(launch.step));
+  v.steps.Set(static_cast<double>(launch.steps));
   v.interval_steps.Set(static_cast<double>(launch.checkpoint_interval_steps));
   v.restarts.Increment(static_cast<double>(launch.number - 1));
   v.lost_steps.Increment(static_cast<double>(launch.lost_steps));
@@ -150,7 +152,6 @@ void RunMetrics::enter(RunState state) {
 void RunMetrics::update(const StepReport& report) {
   Values& v = *values_;
   v.step.Set(static_cast<double>(report.step));
-  v.steps.Set(static_cast<double>(report.steps));
   // A run that was rolled back counts its pictures from there.
   v.samples.Increment(static_cast<double>(std::max<int64_t>(0, report.samples - v.samples_before)));
   v.samples_before = report.samples;

@@ -19,6 +19,8 @@ struct Launch {
   std::string version, commit, torch, mpi;    // of the program
   int64_t ranks = 1;
   int64_t nodes = 1;
+  int64_t step = 0;               // updates done before
+  int64_t steps = 0;              // of the whole run
   int64_t samples = 0;            // trained on before
   int64_t number = 1;             // counts from 1
   int64_t lost_steps = 0;         // by launches before

@@ -41,6 +41,8 @@ monitoring::Launch describe_launch(const RunPlan& plan, const Model& model, cons
           .mpi = build.mpi,
           .ranks = world.size(),
           .nodes = world.nodes(),
+          .step = progress.step,
+          .steps = plan.steps,
           .samples = progress.samples,
           .number = history.launches,
           .lost_steps = history.lost_steps,
