@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from support import FOLDER, OPERATIONS, catalogue, metrics_in
+from deploy_support import FOLDER, OPERATIONS, catalogue, metrics_in
 
 ALERTS = [rule for group in yaml.safe_load((FOLDER / "prometheus/alerts.yml").read_text())["groups"]
           for rule in group["rules"]]
