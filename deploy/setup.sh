@@ -13,10 +13,11 @@ packages=(
   libtomlplusplus-dev libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libxxhash-dev
   libjpeg62-turbo-dev libpng-dev prometheus-cpp-dev
   libgtest-dev libgmock-dev prometheus shellcheck                         # to test (promtool is in prometheus)
+  slurm-wlm munge iproute2                                                # to test: a cluster of two nodes
 )
 wheels=(
   torch==2.11.0 torchvision==0.26.0 timm==1.0.31                          # LibTorch; the peers of the tests
-  clang-format==14.0.6
+  clang-format==14.0.6 'grafana-foundation-sdk==1769699998!10.1.0'
   'nvidia-cuda-nvcc==13.0.*' 'nvidia-nvvm==13.0.*' 'nvidia-cuda-crt==13.0.*' 'nvidia-cuda-cccl==13.0.*'
 )
 

@@ -1,30 +1,31 @@
 #pragma once
 
-#include <cstdint>
 #include <memory>
 #include <string>
 
-#include "monitoring/step_report.h"
+namespace prometheus {
+class Exposer;
+class Registry;
+}  // namespace prometheus
 
 namespace lockstep::monitoring {
 
 /// A Prometheus endpoint, /metrics over HTTP, served by threads of its own. A failure of it never
-/// stops a run: what could not be opened says why in failure() and takes updates in silence.
+/// stops a run: what could not be opened says why in failure().
 class Exposer {
  public:
-  /// `port` 0: any free one. `run` and `job` become labels of lockstep_info. `samples` were trained
-  /// on before this launch.
-  Exposer(const std::string& address, int port, const std::string& run, const std::string& job,
-          int64_t samples);
+  /// `port` 0: any free one.
+  Exposer(const std::string& address, int port,
+          const std::shared_ptr<prometheus::Registry>& registry);
   ~Exposer();
 
-  int port() const;  // 0 if it could not be opened
-  const std::string& failure() const;
-  void update(const StepReport& report);
+  int port() const { return port_; }  // 0 if it could not be opened
+  const std::string& failure() const { return failure_; }
 
  private:
-  struct Metrics;
-  std::unique_ptr<Metrics> metrics_;
+  std::unique_ptr<prometheus::Exposer> server_;
+  std::string failure_;
+  int port_ = 0;
 };
 
 }  // namespace lockstep::monitoring

@@ -14,13 +14,18 @@ struct StepReport {
   int64_t epoch = 0;  // counted from 0
   double loss = 0.0;  // mean over the global batch
   double learning_rate = 0.0;
+  double weight_decay = 0.0;
   double gradient_norm = 0.0;  // before clipping
   int64_t samples = 0;         // since the run began
   double seconds = 0.0;        // of training since the run began
   double step_seconds = 0.0;
-  double data_wait_seconds = 0.0;                          // of it spent waiting for pictures
+  double data_wait_seconds = 0.0;  // of it spent waiting for pictures
+  double compute_seconds = 0.0;    // of it spent on forward and backward
+  double sum_seconds = 0.0;        // of it spent on what did not hide behind backward
+  double update_seconds = 0.0;
   std::string weights_hash;                                // empty: not asked for
   std::vector<std::pair<std::string, double>> job;         // what the job tells of its step
+  std::vector<std::pair<std::string, double>> schedules;   // the job's own
   std::vector<std::pair<std::string, double>> evaluation;  // of one after this step
 };
 

@@ -86,7 +86,10 @@ const char* const kContractKeys[] = {"job",
                                      "log.weights_hash",
                                      "init.weights",
                                      "monitoring.address",
-                                     "monitoring.port"};
+                                     "monitoring.port",
+                                     "monitoring.targets",
+                                     "monitoring.text_file",
+                                     "monitoring.linger"};
 
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);

@@ -23,15 +23,21 @@ void on_stop_signal(int number) {
 
 }  // namespace
 
+void listen_for_user_signal() {
+  struct sigaction action {};
+  action.sa_handler = on_stop_signal;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGUSR2, &action, nullptr);
+}
+
 StopSignals::StopSignals(std::atomic<int>* told_to_end) {
   told = told_to_end;
+  listen_for_user_signal();
   struct sigaction action {};
   action.sa_handler = on_stop_signal;
   action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
-  action.sa_flags = SA_RESTART;
-  sigaction(SIGUSR2, &action, nullptr);
 }
 
 StopSignals::~StopSignals() { told = nullptr; }

@@ -14,6 +14,10 @@ struct Wishes {
   bool save = false;
 };
 
+/// From now on USR2 asks the run to save and stop at its next step, instead of ending the process:
+/// a scheduler may send it while the run still starts.
+void listen_for_user_signal();
+
 /// From now on TERM, INT and USR2 ask the run to save and stop at the next step. A second TERM or
 /// INT ends the process at once. One at a time.
 class StopSignals {

@@ -100,6 +100,22 @@ CheckOptions read_check(Recipe& recipe) {
           .hang_seconds = read_time(recipe, "check.hang_after", "60s")};
 }
 
+MonitoringOptions read_monitoring(Recipe& recipe) {
+  MonitoringOptions options{
+      .address = recipe.text("monitoring.address", "0.0.0.0"),
+      .port = static_cast<int>(recipe.integer("monitoring.port", 0, {-1, 65535})),
+      .targets_folder = recipe.text("monitoring.targets", ""),
+      .text_folder = recipe.text("monitoring.text_file", "")};
+  const std::string linger = recipe.text("monitoring.linger", "0s");
+  const std::optional<double> seconds = parse_seconds(linger);
+  if (!seconds) {
+    recipe.refuse("monitoring.linger", fmt::format("\"{}\" is not a time", linger),
+                  "a time as \"30s\" or \"2m\"; \"0s\" not to wait");
+  }
+  options.linger_seconds = *seconds;
+  return options;
+}
+
 }  // namespace
 
 std::optional<double> parse_seconds(const std::string& text) {
@@ -158,8 +174,7 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
   options.log_every_steps = recipe.integer("log.every", 10, {1, 1e9});
   options.log_weights_hash = recipe.flag("log.weights_hash", false);
   options.initial_weights = recipe.text("init.weights", "");
-  options.monitoring_address = recipe.text("monitoring.address", "0.0.0.0");
-  options.monitoring_port = static_cast<int>(recipe.integer("monitoring.port", 0, {-1, 65535}));
+  options.monitoring = read_monitoring(recipe);
   return options;
 }
 

@@ -30,6 +30,15 @@ struct CheckOptions {
   double hang_seconds = 0.0;  // the least that is called a hang; 0: nothing is
 };
 
+/// By which ways the metrics of a run leave it; empty folders: not by that one.
+struct MonitoringOptions {
+  std::string address;
+  int port = 0;                // 0: any free one; -1: none
+  std::string targets_folder;  // that Prometheus' file_sd_configs watch
+  std::string text_folder;     // of node_exporter's textfile collector
+  double linger_seconds = 0.0;
+};
+
 /// What the runner itself reads of a recipe; everything that is not the job's.
 struct RunOptions {
   std::string job;
@@ -58,8 +67,7 @@ struct RunOptions {
   int64_t log_every_steps = 1;
   bool log_weights_hash = false;
   std::string initial_weights;
-  std::string monitoring_address;
-  int monitoring_port = 0;  // 0: any free one; -1: none
+  MonitoringOptions monitoring;
 };
 
 /// What the first launch decides where the recipe leaves it open.

@@ -2,19 +2,22 @@
 
 #include <fmt/format.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <chrono>
-#include <nlohmann/json.hpp>
+#include <cstdlib>
 #include <thread>
 
 #include "runner/batch_tensors.h"
+#include "runner/build_info.h"
 #include "runner/checkpoints/checkpoint.h"
-#include "runner/files.h"
+#include "runner/run_history.h"
 
 namespace lockstep::runner {
 namespace {
 
+namespace fs = std::filesystem;
 using Time = std::chrono::steady_clock::time_point;
 
 Time now() { return std::chrono::steady_clock::now(); }
@@ -22,12 +25,30 @@ double seconds_between(Time start, Time end) {
   return std::chrono::duration<double>(end - start).count();
 }
 
-// Where Prometheus finds the endpoint, in the form that its file_sd_configs read.
-void write_targets(const RunDirectory& run, const RunOptions& options, int port) {
-  const nlohmann::json targets = {
-      {{"targets", {fmt::format("{}:{}", host_name(), port)}},
-       {"labels", {{"run", run.root.filename().string()}, {"lockstep_job", options.job}}}}};
-  replace_file(run.targets(), targets.dump(1) + "\n");
+monitoring::Launch describe_launch(const RunPlan& plan, const Model& model, const World& world,
+                                   const RunDirectory& run, const Progress& progress) {
+  const BuildInfo build = build_info();
+  const RunHistory history = read_history(run);
+  const std::string recipe = plan.recipe.resolved_toml();
+  const char* job_id = std::getenv("SLURM_JOB_ID");
+  return {.run = run.root.filename().string(),
+          .job = plan.options.job,
+          .recipe_hash = fmt::format("{:016x}", XXH3_64bits(recipe.data(), recipe.size())),
+          .job_id = job_id == nullptr ? "" : job_id,
+          .version = build.version,
+          .commit = build.commit,
+          .torch = build.torch,
+          .mpi = build.mpi,
+          .ranks = world.size(),
+          .nodes = world.nodes(),
+          .step = progress.step,
+          .steps = plan.steps,
+          .samples = progress.samples,
+          .number = history.launches,
+          .lost_steps = history.lost_steps,
+          .first_start = history.first_start,
+          .sum_bytes = sums_of_step(*model.job).size * static_cast<int64_t>(sizeof(float)),
+          .checkpoint_interval_steps = plan.options.checkpoint_every.steps};
 }
 
 }  // namespace
@@ -55,6 +76,7 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
       step_(*model.job, model.arenas, plan.options.update, device.kernels(),
             arena_communicator(device, world.communicator(), gpu_communicator_),
             plan.options.shards),
+      schedules_(plan.job->schedules(plan.timeline())),
       saved_at_seconds_(progress.seconds),
       log_(run.log(world.rank())) {
   log_.note(
@@ -65,15 +87,7 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
   if (world.rank() != 0) return;
   metrics_log_.emplace(run.metrics(), progress.step);
   progress_line_.emplace();
-  if (plan.options.monitoring_port >= 0) {
-    exposer_.emplace(plan.options.monitoring_address, plan.options.monitoring_port,
-                     run.root.filename().string(), plan.options.job, progress.samples);
-    if (exposer_->port() == 0) {
-      progress_line_->say("warning: no Prometheus endpoint: " + exposer_->failure());
-    } else {
-      write_targets(run, plan.options, exposer_->port());
-    }
-  }
+  start_publishing();
 }
 
 ExitCode Training::run() {
@@ -85,7 +99,9 @@ ExitCode Training::run() {
     enter(Phase::update);
     finish_copy();
     if (rolled_back_from(sums)) continue;
+    const Time summed = now();
     if (sums.finite) step_.update(plan_.update_after(progress_.step));
+    update_seconds_ = seconds_between(summed, now());
     step_seconds_ = seconds_between(start, now());
     progress_.step += 1;
     progress_.samples += plan_.options.batch_size;
@@ -97,31 +113,36 @@ ExitCode Training::run() {
     if (sums.votes.stop && progress_.step < plan_.steps) {
       finish_saving();
       log_.note(fmt::format("stopped as asked after step {}", progress_.step));
-      return ExitCode::stopped;
+      return end(ExitCode::stopped);
     }
   }
   finish_saving();
   log_.note(fmt::format("done after step {}", progress_.step));
-  return ExitCode::done;
+  return end(ExitCode::done);
 }
 
 StepResult Training::sum_over_shards() {
-  data_wait_seconds_ = 0.0;
+  data_wait_seconds_ = compute_seconds_ = 0.0;
   const at::Device device = model_.arenas.parameters.device();
   const Votes mine = votes();
   for (int64_t i = 0; i < plan_.options.shards / world_.size(); ++i) {
     enter(Phase::data);
     const Time start = now();
     const Loader::Slot* slot = loader_->next();
-    data_wait_seconds_ += seconds_between(start, now());
+    const Time loaded = now();
+    data_wait_seconds_ += seconds_between(start, loaded);
     enter(Phase::compute);
     const ShardBatch batch{slot->plan.key, batch_tensors(fields_, slot->arrays, device)};
     if (fault_) spoil_on_purpose(batch.tensors);
     step_.add_shard(batch, mine);
     loader_->release();
+    compute_seconds_ += seconds_between(loaded, now());
   }
   enter(Phase::sum);
-  return step_.finish_sums();
+  const Time start = now();
+  const StepResult sums = step_.finish_sums();
+  sum_seconds_ = seconds_between(start, now());
+  return sums;
 }
 
 // What the watch over the run sees; here, too, ranks may be made to hang.
@@ -141,6 +162,8 @@ jobs::Measures Training::evaluate_if_due() {
   if (!plan_.validation_set || every == 0) return {};
   if (progress_.step % every != 0 && progress_.step != plan_.steps) return {};
   enter(Phase::evaluation);
+  const Time start = now();
+  if (publisher_) publisher_->metrics().enter(monitoring::RunState::evaluating);
   jobs::Measures measures;
   const bool both = plan_.job->evaluates_parameters();
   for (const bool use_average : {false, true}) {
@@ -150,6 +173,7 @@ jobs::Measures Training::evaluate_if_due() {
       measures.emplace_back((use_average && both ? "average_val_" : "val_") + name, value);
     }
   }
+  if (publisher_) publisher_->metrics().evaluated(seconds_between(start, now()));
   return measures;
 }
 
@@ -174,12 +198,17 @@ bool Training::checkpoint_due(const StepResult& sums) const {
 }
 
 void Training::save_if_due(const StepResult& sums) {
+  const Time start = now();
   const int64_t copy_every = plan_.options.copy_every_steps;
   if (checkpoint_due(sums)) {
     enter(Phase::checkpoint);
     saved_at_seconds_ = progress_.seconds;
+    if (publisher_) publisher_->metrics().enter(monitoring::RunState::saving);
     look_after_writing(TieredCheckpoints::Wait::yes);
     checkpoints_.save(progress_, TieredCheckpoints::Tier::disk);
+    if (!publisher_) return;
+    publisher_->metrics().waited_for_checkpoint(seconds_between(start, now()));
+    publisher_->metrics().enter(monitoring::RunState::running);
   } else {
     look_after_writing(TieredCheckpoints::Wait::no);
     if (copy_every == 0 || progress_.step % copy_every != 0) return;
@@ -193,7 +222,9 @@ void Training::finish_copy() {
   if (!checkpoints_.finish_copy()) {
     give_up(fmt::format("step {}: the update made weights that are not finite", progress_.step));
   }
-  waited_seconds_ = std::max(seconds_between(start, now()), 0.9 * waited_seconds_);
+  const double waited = seconds_between(start, now());
+  waited_seconds_ = std::max(waited, 0.9 * waited_seconds_);
+  if (publisher_) publisher_->metrics().waited_for_checkpoint(waited);
 }
 
 // A full disk may be mended before the next checkpoint is due.
@@ -202,6 +233,7 @@ void Training::look_after_writing(TieredCheckpoints::Wait wait) {
   try {
     note_saved(checkpoints_.collect(wait));
   } catch (const WriteError& error) {
+    if (publisher_) publisher_->metrics().save_failed("disk");
     if (++unsaved_ == most) throw;
     warn(fmt::format("a checkpoint could not be written: {}; {}", error.what(), error.help()));
   }
@@ -216,6 +248,8 @@ void Training::finish_saving() {
 void Training::note_saved(const std::optional<SavedCheckpoint>& saved) {
   if (!saved) return;
   unsaved_ = 0;
+  if (publisher_)
+    publisher_->metrics().saved("disk", saved->progress.step, saved->seconds, saved->bytes);
   log_.note(fmt::format("saved step {} in {:.2f} s", saved->progress.step, saved->seconds));
 }
 
@@ -230,20 +264,61 @@ void Training::report(const StepResult& sums, jobs::Measures evaluation) {
       .epoch = plan_.sampler.epoch_of(done - 1),
       .loss = sums.loss,
       .learning_rate = plan_.learning_rate.at(done - 1),
+      .weight_decay = plan_.weight_decay.at(done - 1),
       .gradient_norm = sums.gradient_norm,
       .samples = progress_.samples,
       .seconds = progress_.seconds,
       .step_seconds = step_seconds_,
       .data_wait_seconds = data_wait_seconds_,
+      .compute_seconds = compute_seconds_,
+      .sum_seconds = sum_seconds_,
+      .update_seconds = update_seconds_,
       .weights_hash = {},
       .job = logged && sums.finite ? model_.job->report() : jobs::Measures(),
+      .schedules = {},
       .evaluation = std::move(evaluation)};
-  if (exposer_) exposer_->update(report);
+  for (const jobs::Schedule& schedule : schedules_)
+    report.schedules.emplace_back(schedule.name, schedule.at(done - 1));
+  if (publisher_) {
+    publisher_->metrics().update(report);
+    publisher_->metrics().set_checkpoint_interval(checkpoint_interval_seconds());
+    for (const std::string& warning : publisher_->take_warnings()) warn(warning);
+  }
   progress_line_->show(report);
   if (!logged) return;
   if (plan_.options.log_weights_hash) report.weights_hash = model_.arenas.weights_hash();
   metrics_log_->write(report);
   warn_once(model_.job->concern());
+}
+
+void Training::start_publishing() {
+  const MonitoringOptions& options = plan_.options.monitoring;
+  if (options.port < 0 && options.text_folder.empty()) return;
+  const std::string name = run_.root.filename().string();
+  monitoring::PublisherOptions ways{
+      .address = options.address,
+      .port = options.port,
+      .host = host_name(),
+      .target_files = {run_.targets()},
+      .text_file = {},
+      .linger = std::chrono::duration<double>(options.linger_seconds)};
+  if (!options.targets_folder.empty())
+    ways.target_files.push_back(fs::path(options.targets_folder) / (name + ".json"));
+  if (!options.text_folder.empty())
+    ways.text_file = fs::path(options.text_folder) / ("lockstep-" + name + ".prom");
+  publisher_.emplace(describe_launch(plan_, model_, world_, run_, progress_), ways);
+  for (const std::string& warning : publisher_->take_warnings()) warn(warning);
+}
+
+// A run that is done may stay for its last numbers to be seen.
+ExitCode Training::end(ExitCode code) {
+  if (!publisher_) return code;
+  const bool done = code == ExitCode::done;
+  if (done && publisher_->port() != 0 && plan_.options.monitoring.linger_seconds > 0.0)
+    progress_line_->say("done; stays for Prometheus as monitoring.linger says");
+  publisher_->finish(done ? monitoring::RunState::finished : monitoring::RunState::stopped,
+                     [this] { return requests_.poll().stop; });
+  return code;
 }
 
 void Training::warn(const std::string& text) {

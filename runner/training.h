@@ -3,9 +3,9 @@
 #include <memory>
 #include <optional>
 
-#include "monitoring/exposer.h"
 #include "monitoring/metrics_log.h"
 #include "monitoring/progress.h"
+#include "monitoring/publisher.h"
 #include "monitoring/rank_log.h"
 #include "runner/checkpoints/tiered_checkpoints.h"
 #include "runner/fault.h"
@@ -55,6 +55,8 @@ class Training {
   void finish_saving();
   void note_saved(const std::optional<SavedCheckpoint>& saved);
   void report(const StepResult& sums, jobs::Measures evaluation);
+  void start_publishing();
+  ExitCode end(ExitCode code);
   void warn(const std::string& text);
   void warn_once(const std::string& concern);
   Votes votes();
@@ -74,9 +76,13 @@ class Training {
   std::vector<jobs::Field> fields_;
   std::unique_ptr<comm::Communicator> gpu_communicator_;
   Step step_;
+  std::vector<jobs::Schedule> schedules_;  // the job's own
 
   // Of the step under way, and since the last checkpoint.
   double data_wait_seconds_ = 0.0;
+  double compute_seconds_ = 0.0;
+  double sum_seconds_ = 0.0;
+  double update_seconds_ = 0.0;
   double step_seconds_ = 0.0;
   double saved_at_seconds_ = 0.0;
   double waited_seconds_ = 0.0;  // for the last copy
@@ -90,7 +96,7 @@ class Training {
   // Rank 0 alone.
   std::optional<monitoring::MetricsLog> metrics_log_;
   std::optional<monitoring::ProgressLine> progress_line_;
-  std::optional<monitoring::Exposer> exposer_;
+  std::optional<monitoring::Publisher> publisher_;
 };
 
 /// How many threads load pictures on this rank.

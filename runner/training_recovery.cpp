@@ -32,9 +32,11 @@ bool Training::rolled_back_from(const StepResult& sums) {
   if (plan_.options.check.non_finite == NonFinite::stop) give_up(what);
   count_failure(what);
   if (plan_.options.check.non_finite == NonFinite::roll_back) {
+    if (publisher_) publisher_->metrics().non_finite("roll_back");
     roll_back(what, Newest::any);
     return true;
   }
+  if (publisher_) publisher_->metrics().non_finite("skip");
   warn(what + "; its update is left out");
   return false;
 }
@@ -45,6 +47,7 @@ bool Training::rolled_back_from_other_weights(const StepResult& sums) {
   if (every == 0 || (progress_.step % every != 0 && !checkpoint_due(sums))) return false;
   const std::string who = weights_that_differ(model_.arenas, world_.communicator());
   if (who.empty()) return false;
+  if (publisher_) publisher_->metrics().weights_differed();
   const std::string what = fmt::format("step {}: {}", progress_.step, who);
   count_failure(what);
   roll_back(what, Newest::on_disk);
@@ -73,6 +76,7 @@ void Training::give_up(const std::string& what) {
 // The run goes on from there as if it had been resumed. Nobody compared the copies in memory with
 // other ranks' weights.
 void Training::roll_back(const std::string& what, Newest newest) {
+  const int64_t reached = progress_.step;
   finish_saving();  // and from here on at the checkpoints
   if (newest == Newest::on_disk) checkpoints_.forget_copies();
   try {
@@ -84,6 +88,7 @@ void Training::roll_back(const std::string& what, Newest newest) {
   start_loader();
   saved_at_seconds_ = progress_.seconds;
   if (metrics_log_) metrics_log_.emplace(run_.metrics(), progress_.step);
+  if (publisher_) publisher_->metrics().lost(reached - progress_.step);
   warn(fmt::format("{}; rolled back to step {}", what, progress_.step));
 }
 

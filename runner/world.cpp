@@ -20,6 +20,18 @@ std::optional<int> number(std::initializer_list<const char*> names) {
   return std::nullopt;
 }
 
+// srun without PMIx, or with one that MPI does not speak, starts every process as a world of its
+// own.
+void refuse_single_processes() {
+  const int processes = number({"SLURM_STEP_NUM_TASKS"}).value_or(1);
+  if (processes <= 1) return;
+  throw CollectiveError(
+      "E403",
+      "srun started " + std::to_string(processes) + " processes that do not know of each other",
+      "`srun --mpi=pmix lockstep ...` (`srun --mpi=list` says what this Slurm has), or mpirun "
+      "inside the job");
+}
+
 }  // namespace
 
 // Open MPI's mpirun first; srun --mpi=pmix says PMIX_RANK; MPICH's launchers say PMI_RANK.
@@ -48,15 +60,11 @@ bool World::is_launched() const {
 
 void World::start() {
   if (!is_launched()) {
-    if (number({"SLURM_PROCID"}) && number({"SLURM_NTASKS"}).value_or(1) > 1 &&
-        number({"SLURM_STEP_NUM_TASKS"}).value_or(1) > 1) {
-      throw CollectiveError("E403",
-                            "Slurm started several processes that do not know of each other",
-                            "use `srun --mpi=pmix lockstep ...`, or mpirun inside the job");
-    }
+    if (number({"SLURM_PROCID"})) refuse_single_processes();
     communicator_ = comm::make_single_communicator();
     return;
   }
+  const bool by_mpirun = number({"OMPI_COMM_WORLD_SIZE"}).has_value();
   // Ranks that wait must not hold the cores that the others compute on.
   setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
   int provided = 0;
@@ -68,6 +76,7 @@ void World::start() {
   communicator_ = comm::make_mpi_communicator();
   rank_ = communicator_->rank();
   size_ = communicator_->size();
+  if (size_ == 1 && !by_mpirun) refuse_single_processes();
   MPI_Comm node;
   MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node);
   MPI_Comm_rank(node, &local_rank_);

@@ -10,6 +10,8 @@
 #include "runner/checkpoints/tiered_checkpoints.h"
 #include "runner/files.h"
 #include "runner/launch.h"
+#include "runner/requests.h"
+#include "runner/run_history.h"
 #include "runner/run_lock.h"
 #include "runner/source.h"
 #include "runner/training.h"
@@ -62,12 +64,19 @@ void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
       fmt::format("{} epochs of {} steps{}", plan.options.epochs, plan.sampler.steps_per_epoch(),
                   progress.step == 0 ? std::string()
                                      : fmt::format("; goes on after step {}", progress.step)));
-  const nlohmann::json description{
-      {"version", LOCKSTEP_VERSION}, {"id", id},
-      {"host", host_name()},         {"process", getpid()},
-      {"ranks", world.size()},       {"shards", plan.options.shards},
-      {"steps", plan.steps},         {"steps_per_epoch", plan.sampler.steps_per_epoch()},
-      {"from_step", progress.step}};
+  const RunHistory history = with_launch(read_history(run), run, progress.step);
+  const nlohmann::json description{{"version", LOCKSTEP_VERSION},
+                                   {"id", id},
+                                   {"host", host_name()},
+                                   {"process", getpid()},
+                                   {"ranks", world.size()},
+                                   {"shards", plan.options.shards},
+                                   {"steps", plan.steps},
+                                   {"steps_per_epoch", plan.sampler.steps_per_epoch()},
+                                   {"from_step", progress.step},
+                                   {"launches", history.launches},
+                                   {"first_start", history.first_start},
+                                   {"lost_steps", history.lost_steps}};
   replace_file(run.description(), description.dump(1) + "\n");
 }
 
@@ -127,6 +136,7 @@ void refuse_other_recipe(const RunPlan& plan, const Manifest& manifest,
 }  // namespace
 
 ExitCode train(World& world, const TrainOptions& options) {
+  listen_for_user_signal();
   RunPlan plan = make_plan(Recipe::read(options.recipe, options.overrides),
                            {.defaults = launch_defaults(world)});
   require_divides(world.size(), plan.options.shards);
@@ -156,6 +166,7 @@ ExitCode train(World& world, const TrainOptions& options) {
 }
 
 ExitCode resume(World& world, const ResumeOptions& options) {
+  listen_for_user_signal();
   const RunDirectory run = open_run(options.run);
   refuse_changes(run.recipe(), options.overrides, launch_defaults(world));
   const RunPlan plan = make_plan(Recipe::read(run.recipe(), options.overrides),

@@ -6,14 +6,13 @@ import pty
 import socket
 import subprocess
 import unittest
-import urllib.request
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from safetensors.numpy import load_file
 from PIL import Image
 
-from support import REPOSITORY, RunTest, command, finish, rows, run, start, wait_for_step
+from support import REPOSITORY, RunTest, command, rows, run
 
 RESNET18_PARAMETERS = 11_181_642  # with 10 classes; timm says so too (tests/parity)
 
@@ -218,32 +217,6 @@ def read_all(descriptor):
 
 
 class Endpoint(RunTest):
-    def scrape(self, folder, process):
-        wait_for_step(folder, 3, process)
-        targets = json.loads((folder / "prometheus.json").read_text())
-        port = int(targets[0]["targets"][0].rsplit(":", 1)[1])
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            return answer.read().decode()
-
-    def test_prometheus_reads_a_run(self):
-        folder = self.folder / "scraped"
-        process = start("train", self.recipe, "--run", folder, "--set", "monitoring.port=0", ranks=2)
-        try:
-            text = self.scrape(folder, process)
-        finally:
-            process.terminate()
-            finish(process)
-        values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-        step = int(float(values["lockstep_step"]))
-        row = next(row for row in rows(folder) if row["step"] == step)
-        self.assertAlmostEqual(float(values["lockstep_learning_rate"]), row["learning_rate"], places=8)
-        self.assertGreater(float(values["lockstep_loss"]), 0.0)
-        self.assertEqual(float(values["lockstep_samples_total"]), 16.0 * step)
-        self.assertEqual(float(values["lockstep_step_seconds_count"]), step)
-        checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True,
-                                 check=False)
-        self.assertEqual((checked.returncode, checked.stderr), (0, ""))
-
     def test_a_port_in_use_does_not_stop_a_run(self):
         with socket.socket() as taken:
             taken.bind(("0.0.0.0", 0))

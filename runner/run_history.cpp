@@ -1,0 +1,44 @@
+#include "runner/run_history.h"
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace lockstep::runner {
+namespace {
+
+// The step of the last whole row, 0 where there is none.
+int64_t last_logged_step(const std::filesystem::path& metrics) {
+  std::ifstream stream(metrics, std::ios::binary);
+  int64_t step = 0;
+  for (std::string line; std::getline(stream, line) && !stream.eof();) {
+    const auto row = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (row.is_object()) step = std::max(step, row.value("step", int64_t{0}));
+  }
+  return step;
+}
+
+}  // namespace
+
+RunHistory read_history(const RunDirectory& run) {
+  std::ifstream stream(run.description(), std::ios::binary);
+  const auto json = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return {};
+  return {.launches = json.value("launches", int64_t{0}),
+          .first_start = json.value("first_start", 0.0),
+          .lost_steps = json.value("lost_steps", int64_t{0})};
+}
+
+RunHistory with_launch(RunHistory history, const RunDirectory& run, int64_t step) {
+  if (history.launches == 0) {
+    history.first_start =
+        std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  }
+  history.launches += 1;
+  history.lost_steps += std::max<int64_t>(0, last_logged_step(run.metrics()) - step);
+  return history;
+}
+
+}  // namespace lockstep::runner

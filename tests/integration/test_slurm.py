@@ -1,0 +1,154 @@
+"""Jobs of a real Slurm over two hosts: by mpirun and by srun, requeued, cancelled, out of time, in an array, in a chain: each
+ends as documented, and the run comes out with the bits of one that was never disturbed."""
+
+import json
+import subprocess
+import unittest
+
+from cluster import Slurm
+from support import LOCKSTEP, REPOSITORY, SameRunTest, rows
+
+FOLDER = REPOSITORY / "deploy" / "slurm"
+BINDING = {"mpirun": "--bind-to none --oversubscribe", "srun": "--cpu-bind=none"}
+
+
+class Jobs(SameRunTest):
+    same = ("weights_hash", "loss")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.slurm = Slurm()
+        cls.addClassCleanup(cls.slurm.close)
+
+    def submit(self, launcher, name, *words, options=(), run=None):
+        """The template as a user submits it, for one rank on each node; the reference's bits are those of any world."""
+        return self.slurm.submit(
+            "--ntasks-per-node=1", "--cpus-per-task=1", "--time=5", f"--output={self.folder}/{name}-%j.log", *options,
+            FOLDER / f"{launcher}.sbatch", *words, RECIPE=self.recipe, RUN=run or self.folder / name, LOCKSTEP=LOCKSTEP,
+            BINDING=BINDING[launcher], OMPI_ALLOW_RUN_AS_ROOT=1, OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
+
+    def log(self, name):
+        return "".join(file.read_text() for file in self.folder.glob(f"{name}-*.log"))
+
+    def wait_for_step(self, name, step, job):
+        def reached():
+            self.assertNotIn(self.slurm.state(job), ("FAILED", "CANCELLED", "COMPLETED", "TIMEOUT"), self.log(name))
+            return any(row["step"] >= step for row in rows(self.folder / name))
+        self.slurm.wait(f"step {step} of {name}", reached, 120)
+
+    def assert_ends(self, name, job, state, code):
+        def ended():
+            return self.slurm.state(job) not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED", "")
+        self.slurm.wait(f"end of {name}", ended, 120)
+        done = self.slurm.job(job)
+        self.assertEqual((done["JobState"], done["ExitCode"]), (state, code), self.log(name) + self.slurm.logs())
+        return done
+
+    def hosts_of(self, name):
+        logs = (self.folder / name / "log").glob("rank-*.log")
+        return sorted(line.split(" on ")[1].split(",")[0] for file in logs
+                      for line in file.read_text().splitlines()[:1])
+
+    def test_both_templates_train_over_both_nodes(self):
+        for launcher in ("mpirun", "srun"):
+            with self.subTest(launcher=launcher):
+                job = self.submit(launcher, launcher)
+                self.assert_ends(launcher, job, "COMPLETED", "0:0")
+                self.assertEqual(self.hosts_of(launcher), ["node1", "node2"])
+                self.assert_same_run(self.folder / launcher)
+
+    def test_requeued_in_mid_step(self):
+        for launcher in ("mpirun", "srun"):
+            with self.subTest(launcher=launcher):
+                name = f"requeued-{launcher}"
+                job = self.submit(launcher, name)
+                self.wait_for_step(name, 8, job)
+                self.slurm.client("scontrol", "requeue", job, check=True)
+                self.slurm.start_again(job)
+                done = self.assert_ends(name, job, "COMPLETED", "0:0")
+                self.assertEqual(done["Restarts"], "1")
+                self.assert_same_run(self.folder / name)
+                self.assertEqual(json.loads((self.folder / name / "run.json").read_text())["launches"], 2)
+
+    def test_asked_to_stop(self):
+        for launcher in ("mpirun", "srun"):
+            with self.subTest(launcher=launcher):
+                name = f"time-{launcher}"
+                job = self.submit(launcher, name)
+                self.wait_for_step(name, 2, job)
+                self.slurm.client("scancel", "--batch", "--signal=USR2", job, check=True)
+                self.slurm.start_again(job)
+                self.assert_ends(name, job, "COMPLETED", "0:0")
+                self.assertIn("stopped as asked, saved", self.log(name))
+                self.assert_same_run(self.folder / name)
+
+    def test_slurms_own_signal(self):
+        # Slurm sends it up to a minute early, here within seconds: in a step, or while the run starts.
+        job = self.submit("mpirun", "limit", "--set", "schedule.epochs=2000", "--set", "evaluation.every=0",
+                          options=("--time=1", "--signal=B:USR2@50"))
+        self.slurm.wait("the requeue", lambda: self.slurm.job(job).get("Restarts") == "1", 90)
+        self.slurm.client("scancel", job, check=True)
+        self.assertIn("stopped as asked, saved", self.log("limit"))
+        self.assertTrue((self.folder / "limit" / "checkpoints" / "LATEST").exists())
+
+    def test_cancelled(self):
+        job = self.submit("mpirun", "cancelled")
+        self.wait_for_step("cancelled", 8, job)
+        self.slurm.client("scancel", job, check=True)
+        self.slurm.wait("the end", lambda: self.slurm.state(job) == "CANCELLED")
+        again = self.submit("srun", "cancelled")
+        self.assert_ends("cancelled", again, "COMPLETED", "0:0")
+        self.assert_same_run(self.folder / "cancelled")
+
+    def test_an_array(self):
+        job = self.submit("srun", "array", "--set", "seed=%a", "--set", "schedule.epochs=1", "--set",
+                          "evaluation.every=0", options=("--array=3,5",), run=f"{self.folder}/array-%a")
+        for task in (3, 5):
+            self.slurm.wait(f"step 2 of {task}", lambda t=task: rows(self.folder / f"array-{t}")[1:], 120)
+            if task == 3:
+                self.slurm.client("scancel", "--batch", "--signal=USR2", f"{job}_{task}", check=True)
+                self.slurm.start_again(f"{job}_3")
+        for task in (3, 5):
+            done = self.assert_ends("array", f"{job}_{task}", "COMPLETED", "0:0")
+            self.assertEqual(done["Restarts"], "1" if task == 3 else "0")  # the other task was left alone
+            self.assertEqual([row["step"] for row in rows(self.folder / f"array-{task}")], list(range(1, 13)))
+        self.assertEqual([row["weights_hash"] for row in rows(self.folder / "array-3")],
+                         [row["weights_hash"] for row in self.one_epoch(3)])
+
+    def one_epoch(self, seed):
+        folder = self.folder / f"alone-{seed}"
+        subprocess.run([LOCKSTEP, "train", self.recipe, "--run", folder, "--set", f"seed={seed}", "--set",
+                        "schedule.epochs=1", "--set", "evaluation.every=0"], check=True, capture_output=True)
+        return rows(folder)
+
+    def test_a_chain(self):
+        environment = {"RECIPE": self.recipe, "RUN": self.folder / "chain", "LOCKSTEP": LOCKSTEP,
+                       "BINDING": BINDING["mpirun"], "OMPI_ALLOW_RUN_AS_ROOT": 1, "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": 1}
+        out = self.slurm.client(FOLDER / "chain.sh", 2, "--ntasks-per-node=1", "--cpus-per-task=1",
+                                f"--output={self.folder}/chain-%j.log", FOLDER / "mpirun.sbatch", check=True,
+                                **environment).stdout
+        first, second = map(int, out.split())
+        self.wait_for_step("chain", 3, first)
+        self.slurm.client("scancel", "--batch", "--signal=USR2", first, check=True)
+        self.assert_ends("chain", first, "FAILED", "75:0")
+        self.assert_ends("chain", second, "COMPLETED", "0:0")
+        self.assert_same_run(self.folder / "chain")
+
+    def test_single_processes_are_refused(self):
+        folder = self.folder / "single"
+        done = self.slurm.client("srun", "-N2", "-n2", "--mpi=none", LOCKSTEP, "train", self.recipe, "--run", folder)
+        self.assertEqual(done.returncode, 71, done.stderr)
+        self.assertIn("error[E403]: srun started 2 processes that do not know of each other", done.stderr)
+        self.assertIn("--mpi=pmix", done.stderr)
+        self.assertFalse(folder.exists())
+
+    def test_slurm_takes_the_templates_as_they_are(self):
+        for launcher in ("mpirun", "srun"):
+            done = self.slurm.client("sbatch", "--test-only", "--ntasks-per-node=2", "--cpus-per-task=2",
+                                     FOLDER / f"{launcher}.sbatch")
+            self.assertEqual(done.returncode, 0, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
