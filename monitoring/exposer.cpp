@@ -38,6 +38,12 @@ struct Exposer::Metrics {
                                      .Help("Pictures trained on by this launch.")
                                      .Register(*registry)
                                      .Add({});
+  prometheus::Counter& unreadable_samples =
+      prometheus::BuildCounter()
+          .Name("lockstep_unreadable_samples_total")
+          .Help("Pictures of the training set that this launch could not read.")
+          .Register(*registry)
+          .Add({});
   prometheus::Histogram& step_seconds =
       prometheus::BuildHistogram()
           .Name("lockstep_step_seconds")
@@ -94,6 +100,8 @@ void Exposer::update(const StepReport& report) {
   const auto samples = static_cast<double>(report.samples);
   m.samples.Increment(samples - m.samples_before);
   m.samples_before = samples;
+  m.unreadable_samples.Increment(static_cast<double>(report.unreadable_samples) -
+                                 m.unreadable_samples.Value());
   m.step_seconds.Observe(report.step_seconds);
   for (const auto& [name, value] : report.job) m.job.Add({{"measure", name}}).Set(value);
   for (const auto& [name, value] : report.evaluation)

@@ -18,9 +18,10 @@ struct StepReport {
   int64_t samples = 0;         // since the run began
   double seconds = 0.0;        // of training since the run began
   double step_seconds = 0.0;
-  double data_wait_seconds = 0.0;                          // of it spent waiting for pictures
-  std::string weights_hash;                                // empty: not asked for
-  std::vector<std::pair<std::string, double>> job;         // what the job tells of its step
+  double data_wait_seconds = 0.0;                   // of it spent waiting for pictures
+  int64_t unreadable_samples = 0;                   // of the training set, found by this launch
+  std::string weights_hash;                         // empty: not asked for
+  std::vector<std::pair<std::string, double>> job;  // what the job tells of its step
   std::vector<std::pair<std::string, double>> evaluation;  // of one after this step
 };
 

@@ -55,6 +55,7 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
             arena_communicator(device, world.communicator(), gpu_communicator_),
             plan.options.shards),
       saved_at_seconds_(progress.seconds),
+      unreadable_(*plan.training_set, plan.most_unreadable()),
       log_(run.log(world.rank())) {
   log_.note(
       fmt::format("rank {} of {} on {}, process {}: step {} of {}, {} compute and {} data threads",
@@ -81,6 +82,7 @@ ExitCode Training::run() {
     const Time start = now();
     const StepResult sums = sum_over_shards();
     finish_copy();
+    share_unreadable(sums);
     if (rolled_back_from(sums)) continue;
     if (sums.finite) step_.update(plan_.update_after(progress_.step));
     step_seconds_ = seconds_between(start, now());
@@ -105,13 +107,16 @@ ExitCode Training::run() {
 StepResult Training::sum_over_shards() {
   data_wait_seconds_ = 0.0;
   const at::Device device = model_.arenas.parameters.device();
-  const Votes mine = votes();
-  for (int64_t i = 0; i < plan_.options.shards / world_.size(); ++i) {
+  Votes mine = votes();
+  const int64_t each = plan_.options.shards / world_.size();
+  for (int64_t i = 0; i < each; ++i) {
     const Time start = now();
     const Loader::Slot* slot = loader_->next();
     data_wait_seconds_ += seconds_between(start, now());
     const ShardBatch batch{slot->plan.key, batch_tensors(fields_, slot->arrays, device)};
     if (fault_) spoil_on_purpose(batch.tensors);
+    unreadable_.note(slot->unreadable);
+    if (i + 1 == each) mine.unreadable = unreadable_.news();
     step_.add_shard(batch, mine);
     loader_->release();
   }
@@ -120,8 +125,20 @@ StepResult Training::sum_over_shards() {
 
 void Training::start_loader() {
   loader_.emplace(
-      *plan_.training_set, model_.job->training_batches(), plan_.sampler.shard_batch_size(),
+      LoaderSource{*plan_.training_set, model_.job->training_batches(), plan_.most_unreadable()},
+      plan_.sampler.shard_batch_size(),
       plan_.shards_of(world_.rank(), world_.size(), progress_.step), data_threads_, kLoaderSlots);
+}
+
+// All ranks hold the same sum, so all of them come here or none.
+void Training::share_unreadable(const StepResult& sums) {
+  if (sums.votes.unreadable == 0) return;
+  for (const UnreadableSample& picture : unreadable_.share(world_.communicator())) {
+    if (world_.rank() != 0) continue;
+    warn(fmt::format("cannot read the picture '{}': {}; another stands in for it",
+                     plan_.training_set->where(picture.sample), picture.cause));
+  }
+  unreadable_.refuse_too_many();
 }
 
 jobs::Measures Training::evaluate_if_due() {
@@ -220,6 +237,7 @@ void Training::report(const StepResult& sums, jobs::Measures evaluation) {
       .seconds = progress_.seconds,
       .step_seconds = step_seconds_,
       .data_wait_seconds = data_wait_seconds_,
+      .unreadable_samples = unreadable_.count(),
       .weights_hash = {},
       .job = logged && sums.finite ? model_.job->report() : jobs::Measures(),
       .evaluation = std::move(evaluation)};

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "runner/checkpoints/tiered_checkpoints.h"
+#include "runner/data_sets.h"
 #include "runner/files.h"
 #include "runner/launch.h"
 #include "runner/run_lock.h"
@@ -120,17 +121,21 @@ void refuse_other_recipe(const RunPlan& plan, const Manifest& manifest,
 }  // namespace
 
 ExitCode train(World& world, const TrainOptions& options) {
-  RunPlan plan = make_plan(Recipe::read(options.recipe, options.overrides),
-                           {.defaults = launch_defaults(world)});
-  require_divides(world.size(), plan.options.shards);
-  const Device device = choose_device(plan.options, world);
+  Recipe recipe = Recipe::read(options.recipe, options.overrides);
+  const RunOptions run_options = read_all_keys(recipe, launch_defaults(world));
+  recipe.required_text("data.train");
+  require_divides(world.size(), run_options.shards);
+  const Device device = choose_device(run_options, world);
   world.start();
+  const RunPlan plan = make_plan(
+      std::move(recipe), {.defaults = launch_defaults(world), .ranks = &world.communicator()});
   RunDirectory run{options.run.empty() ? default_run_folder(recipe_name(options.recipe))
                                        : fs::path(options.run)};
   run.root = broadcast_text(run.root.string(), world.communicator());
   std::optional<RunLock> lock;
   if (world.rank() == 0) {
     create_run(run.root, plan.recipe.resolved_toml());
+    keep_index(run, *plan.training_set);
     lock.emplace(run);
   }
   world.communicator().barrier();
@@ -146,14 +151,19 @@ ExitCode train(World& world, const TrainOptions& options) {
 ExitCode resume(World& world, const ResumeOptions& options) {
   const RunDirectory run = open_run(options.run);
   refuse_changes(run.recipe(), options.overrides, launch_defaults(world));
-  const RunPlan plan = make_plan(Recipe::read(run.recipe(), options.overrides),
-                                 {.defaults = launch_defaults(world)});
-  require_divides(world.size(), plan.options.shards);
-  const Device device = choose_device(plan.options, world);
+  Recipe recipe = Recipe::read(run.recipe(), options.overrides);
+  const RunOptions run_options = read_all_keys(recipe, launch_defaults(world));
+  require_divides(world.size(), run_options.shards);
+  const Device device = choose_device(run_options, world);
   world.start();
+  const RunPlan plan = make_plan(
+      std::move(recipe), {.defaults = launch_defaults(world), .ranks = &world.communicator()});
   Model model(plan, device.placement);
   std::optional<RunLock> lock;
-  if (world.rank() == 0) lock.emplace(run);
+  if (world.rank() == 0) {
+    lock.emplace(run);
+    refuse_changed_set(run, *plan.training_set);
+  }
   const std::string id = broadcast_text(world.rank() == 0 ? id_of(run) : "", world.communicator());
   TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
   const auto accept = [&plan](const fs::path& checkpoint) {
