@@ -77,8 +77,8 @@ constexpr Metric kCatalogue[] = {
      later},
     {"lockstep_data_decode_seconds_total", kCounter, "seconds", "",
      "Time of all loader threads spent decoding.", later},
-    {"lockstep_data_errors_total", kCounter, "images", "kind",
-     "Pictures that could not be used, by what was wrong.", later},
+    {"lockstep_unreadable_samples_total", kCounter, "images", "",
+     "Pictures of the training set that this launch could not read."},
     // Checkpoints
     {"lockstep_checkpoint_last_success_timestamp_seconds", kGauge, "seconds", "tier",
      "When the newest checkpoint was complete, in Unix time.", checkpoint},

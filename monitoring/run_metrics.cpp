@@ -80,6 +80,7 @@ struct RunMetrics::Values {
                                                30.0, 60.0});
   Gauge& data_wait = gauge("lockstep_data_wait_seconds");
   Family<Counter>& phases = counters("lockstep_phase_seconds_total");
+  Counter& unreadable_samples = counter("lockstep_unreadable_samples_total");
   // Checkpoints
   Family<Gauge>& saved_time = gauges("lockstep_checkpoint_last_success_timestamp_seconds");
   Family<Gauge>& saved_step = gauges("lockstep_checkpoint_last_step");
@@ -167,6 +168,8 @@ void RunMetrics::update(const StepReport& report) {
   v.phase["compute"]->Increment(report.compute_seconds);
   v.phase["sum"]->Increment(report.sum_seconds);
   v.phase["update"]->Increment(report.update_seconds);
+  v.unreadable_samples.Increment(static_cast<double>(report.unreadable_samples) -
+                                 v.unreadable_samples.Value());
   v.sum_bytes.Increment(static_cast<double>(v.launch.sum_bytes));
   for (const auto& [name, value] : report.job) v.measures.Add({{"measure", name}}).Set(value);
   for (const auto& [name, value] : report.schedules)

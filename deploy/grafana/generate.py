@@ -93,7 +93,7 @@ ROWS = {
         Panel("Decoding", (f"sum by (run) (rate(lockstep_data_decode_seconds_total@[{RATE}]))", "{{run}}"),
               unit="none", about="Threads that decode all the time."),
         Panel("Pictures that could not be used",
-              (f"sum by (run, kind) (increase(lockstep_data_errors_total@[{RATE}]))", "{{run}} {{kind}}")),
+              (f"sum by (run) (increase(lockstep_unreadable_samples_total@[{RATE}]))", "{{run}}")),
     ],
     "Communication": [
         Panel("Summed", (f"sum by (run) (rate(lockstep_sum_bytes_total@[{RATE}]))", "{{run}}"), unit="Bps"),
