@@ -78,7 +78,7 @@ constexpr Metric kCatalogue[] = {
     {"lockstep_data_decode_seconds_total", kCounter, "seconds", "",
      "Time of all loader threads spent decoding.", later},
     {"lockstep_data_errors_total", kCounter, "images", "kind",
-     "Pictures that could not be used, by what was wrong.", later},
+     "Pictures that could not be used, by what was wrong."},
     // Checkpoints
     {"lockstep_checkpoint_last_success_timestamp_seconds", kGauge, "seconds", "tier",
      "When the newest checkpoint was complete, in Unix time.", checkpoint},

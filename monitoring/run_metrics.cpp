@@ -79,6 +79,7 @@ struct RunMetrics::Values {
           .Add({}, Histogram::BucketBoundaries{0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
                                                30.0, 60.0});
   Gauge& data_wait = gauge("lockstep_data_wait_seconds");
+  Counter& unreadable = counters("lockstep_data_errors_total").Add({{"kind", "unreadable"}});
   Family<Counter>& phases = counters("lockstep_phase_seconds_total");
   // Checkpoints
   Family<Gauge>& saved_time = gauges("lockstep_checkpoint_last_success_timestamp_seconds");
@@ -163,6 +164,7 @@ void RunMetrics::update(const StepReport& report) {
   v.gradient_norm.Set(report.gradient_norm);
   v.step_seconds.Observe(report.step_seconds);
   v.data_wait.Set(report.data_wait_seconds);
+  v.unreadable.Increment(static_cast<double>(report.unreadable_samples) - v.unreadable.Value());
   v.phase["data_wait"]->Increment(report.data_wait_seconds);
   v.phase["compute"]->Increment(report.compute_seconds);
   v.phase["sum"]->Increment(report.sum_seconds);

@@ -23,8 +23,9 @@ struct StepReport {
   double compute_seconds = 0.0;    // of it spent on forward and backward
   double sum_seconds = 0.0;        // of it spent on what did not hide behind backward
   double update_seconds = 0.0;
-  std::string weights_hash;                                // empty: not asked for
-  std::vector<std::pair<std::string, double>> job;         // what the job tells of its step
+  int64_t unreadable_samples = 0;                   // of the training set, found by this launch
+  std::string weights_hash;                         // empty: not asked for
+  std::vector<std::pair<std::string, double>> job;  // what the job tells of its step
   std::vector<std::pair<std::string, double>> schedules;   // the job's own
   std::vector<std::pair<std::string, double>> evaluation;  // of one after this step
 };

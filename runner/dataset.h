@@ -3,47 +3,50 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "runner/data/find_pictures.h"
+#include "runner/data/set_index.h"
+#include "runner/data/shards.h"
 
 namespace lockstep::runner {
 
-/// The pictures of a class-folder tree (ImageNet's layout: FOLDER/<class>/**.jpg), classes and
-/// files in natural order ("n2" before "n10"), as timm and torchvision number them. Const after
-/// opening; any thread may read. Errors (DataError): E201 no such folder, E202 no classes or no
-/// pictures, E203 only one class, E204 the two sets' classes differ, E205 a file cannot be read.
+/// The pictures of a class-folder tree (FOLDER/<class>/**.jpg), of a folder of tar shards, or of a
+/// list file, classes and pictures in natural order ("n2" before "n10"), as timm and torchvision
+/// number them. The same pictures are the same set in all three. Const after opening; any thread
+/// may read. Errors (DataError): E201 no such folder, E202 no classes or no pictures, E203 only one
+/// class, E204 the two sets' classes differ, and those of find_pictures.h and shards.h.
 class Dataset {
  public:
-  /// Labels `optional`: one class is enough, and so is a folder of pictures without class folders,
-  /// which is one class named after the folder.
-  enum class Labels { needed, optional };
-  static Dataset open(const std::filesystem::path& folder, Labels labels);
+  /// Looks what is there: nothing is opened but folders, lists and the headers of tars.
+  static Dataset open(const std::filesystem::path& place, Labels labels);
+  /// The set of which another process made the index.
+  Dataset(const std::filesystem::path& place, SetIndex index);
 
-  int64_t size() const { return static_cast<int64_t>(files_.size()); }
-  const std::vector<std::string>& classes() const { return classes_; }
-  const std::filesystem::path& folder() const { return folder_; }
-  int64_t label(int64_t sample) const { return files_[static_cast<size_t>(sample)].label; }
-  /// Relative to the folder.
-  const std::string& path(int64_t sample) const { return files_[static_cast<size_t>(sample)].path; }
+  int64_t size() const { return index_.size(); }
+  const std::vector<std::string>& classes() const { return index_.classes; }
+  const SetIndex& index() const { return index_; }
+  /// What the recipe names: a folder or a list.
+  const std::filesystem::path& place() const { return place_; }
+  int64_t label(int64_t sample) const { return index_.label(sample); }
+  std::string_view name(int64_t sample) const { return index_.name(sample); }
+  /// Where a message says that a picture is.
+  std::string where(int64_t sample) const;
 
-  /// The bytes of one file, in a buffer that is used again.
+  /// The bytes of one picture's file, in a buffer that is used again. Throws pixels::ImageError
+  /// where they cannot be had.
   void read(int64_t sample, std::vector<std::byte>& bytes) const;
 
   /// Throws E204 unless `validation` has these very classes.
   void require_classes_of(const Dataset& validation) const;
 
  private:
-  struct File {
-    std::string path;
-    int64_t label;
-  };
-
-  std::filesystem::path folder_;
-  std::vector<std::string> classes_;
-  std::vector<File> files_;
+  std::filesystem::path place_, folder_;
+  SetIndex index_;
+  std::unique_ptr<ShardFiles> shards_;  // where there are some
 };
-
-/// Digits compared as numbers, letters without case (timm's natural_key).
-bool natural_less(const std::string& a, const std::string& b);
 
 }  // namespace lockstep::runner

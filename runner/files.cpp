@@ -25,18 +25,29 @@ void fail_to(const char* what, const fs::path& path, int error) {
                                          : "check the folder's owner, permissions and mount");
 }
 
-void write_file(const fs::path& file, const std::vector<std::span<const std::byte>>& parts) {
-  const Descriptor out(::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  if (out.number() < 0) fail_to("create", file, errno);
-  for (std::span<const std::byte> rest : parts) {
-    while (!rest.empty()) {
-      const ssize_t count = ::write(out.number(), rest.data(), rest.size());
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) fail_to("write", file, errno);
-      rest = rest.subspan(static_cast<size_t>(count));
-    }
+NewFile::NewFile(const fs::path& path)
+    : path_(path), out_(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
+  if (out_.number() < 0) fail_to("create", path, errno);
+}
+
+void NewFile::write(std::span<const std::byte> rest) {
+  while (!rest.empty()) {
+    const ssize_t count = ::write(out_.number(), rest.data(), rest.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail_to("write", path_, errno);
+    rest = rest.subspan(static_cast<size_t>(count));
+    bytes_ += count;
   }
-  if (::fsync(out.number()) != 0) fail_to("sync", file, errno);
+}
+
+void NewFile::sync() {
+  if (::fsync(out_.number()) != 0) fail_to("sync", path_, errno);
+}
+
+void write_file(const fs::path& file, const std::vector<std::span<const std::byte>>& parts) {
+  NewFile out(file);
+  for (const std::span<const std::byte> part : parts) out.write(part);
+  out.sync();
 }
 
 void write_file(const fs::path& file, std::string_view text) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
@@ -9,14 +10,6 @@
 #include <vector>
 
 namespace lockstep::runner {
-
-/// Writes `parts` one after the other into a new file and syncs it. Throws WriteError (E501).
-void write_file(const std::filesystem::path& file,
-                const std::vector<std::span<const std::byte>>& parts);
-void write_file(const std::filesystem::path& file, std::string_view text);
-
-/// Replaces `file` so that a reader sees the old text or the new one, never half of it.
-void replace_file(const std::filesystem::path& file, std::string_view text);
 
 /// An open file, closed in every case; a negative number is none.
 class Descriptor {
@@ -30,6 +23,29 @@ class Descriptor {
  private:
   int number_;
 };
+
+/// A new file that is written from its begin to its end. Throws WriteError (E501).
+class NewFile {
+ public:
+  explicit NewFile(const std::filesystem::path& path);
+
+  void write(std::span<const std::byte> part);
+  void sync();
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  std::filesystem::path path_;
+  Descriptor out_;
+  int64_t bytes_ = 0;
+};
+
+/// Writes `parts` one after the other into a new file and syncs it. Throws WriteError (E501).
+void write_file(const std::filesystem::path& file,
+                const std::vector<std::span<const std::byte>>& parts);
+void write_file(const std::filesystem::path& file, std::string_view text);
+
+/// Replaces `file` so that a reader sees the old text or the new one, never half of it.
+void replace_file(const std::filesystem::path& file, std::string_view text);
 
 /// Throws the WriteError (E501) of an errno: "cannot <what> '<path>': ...", with its cure.
 [[noreturn]] void fail_to(const char* what, const std::filesystem::path& path, int error);

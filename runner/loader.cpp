@@ -6,11 +6,12 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <deque>
+#include <exception>
+#include <iterator>
 #include <mutex>
 #include <new>
 #include <thread>
 
-#include "comm/error.h"
 #include "jobs/pixels/image.h"
 
 namespace lockstep::runner {
@@ -35,18 +36,23 @@ size_t bytes_of(const jobs::Field& field) {
   return bytes;
 }
 
-void load_sample(const Dataset& dataset, const jobs::BatchMaker& maker, const ShardPlan& plan,
-                 int64_t index, const jobs::ShardArrays& arrays, std::vector<std::byte>& file) {
-  const jobs::SampleKey& key = plan.samples[static_cast<size_t>(index)];
-  dataset.read(key.sample, file);
-  try {
-    maker.make_sample(file, dataset.label(key.sample), key, index, arrays);
-  } catch (const pixels::ImageError& error) {
-    throw DataError(
-        "E205",
-        fmt::format("cannot read the picture '{}': {}",
-                    (dataset.folder() / dataset.path(key.sample)).string(), error.what()),
-        "mend or remove the file");
+// Fills row `index` and adds what could not be read on the way to `unreadable`.
+void load_sample(const LoaderSource& source, const jobs::SampleKey& key, int64_t index,
+                 const jobs::ShardArrays& arrays, std::vector<std::byte>& file,
+                 std::vector<UnreadableSample>& unreadable) {
+  int64_t sample = key.sample;
+  for (int64_t failures = 0;;) {
+    try {
+      source.dataset.read(sample, file);
+      source.maker.make_sample(file, source.dataset.label(sample), key, index, arrays);
+      return;
+    } catch (const pixels::ImageError& error) {
+      unreadable.push_back({sample, error.what()});
+    }
+    if (++failures > source.most_unreadable) {
+      throw unreadable_error(source.dataset, unreadable.back());
+    }
+    sample = (sample + 1) % source.dataset.size();
   }
 }
 
@@ -69,21 +75,31 @@ ShardMemory::ShardMemory(const std::vector<jobs::Field>& fields) {
   for (const auto& [offset, bytes] : places) arrays_.emplace_back(block_.get() + offset, bytes);
 }
 
-void load_shard(const Dataset& dataset, const jobs::BatchMaker& maker, const ShardPlan& plan,
+void load_shard(const LoaderSource& source, const ShardPlan& plan,
                 const jobs::ShardArrays& arrays) {
   std::vector<std::byte> file;
+  std::vector<UnreadableSample> unreadable;
   const auto count = static_cast<int64_t>(plan.samples.size());
-  for (int64_t i = 0; i < count; ++i) load_sample(dataset, maker, plan, i, arrays, file);
-  maker.finish_shard(plan.key, count, arrays);
+  for (int64_t i = 0; i < count; ++i) {
+    load_sample(source, plan.samples[static_cast<size_t>(i)], i, arrays, file, unreadable);
+  }
+  source.maker.finish_shard(plan.key, count, arrays);
+}
+
+DataError unreadable_error(const Dataset& dataset, const UnreadableSample& picture) {
+  return DataError(
+      "E205",
+      fmt::format("cannot read the picture '{}': {}", dataset.where(picture.sample), picture.cause),
+      "mend or remove the file; in training, data.max_bad says which share of the "
+      "set may be unreadable");
 }
 
 class Loader::Work {
  public:
-  Work(const Dataset& dataset, const jobs::BatchMaker& maker, int64_t rows, Plan plan, int threads,
-       int slots)
-      : dataset_(dataset), maker_(maker), plan_(std::move(plan)) {
+  Work(const LoaderSource& source, int64_t rows, Plan plan, int threads, int slots)
+      : source_(source), plan_(std::move(plan)) {
     for (int i = 0; i < slots; ++i) {
-      memory_.emplace_back(maker.fields(rows));
+      memory_.emplace_back(source.maker.fields(rows));
       free_.push_back(memory_.back().arrays());
     }
     for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
@@ -99,10 +115,10 @@ class Loader::Work {
 
   const Slot* next() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] {
-      return failure_ || (!shards_.empty() ? shards_.front().done : planned_all_);
-    });
-    if (failure_) std::rethrow_exception(failure_);
+    changed_.wait(lock, [this] { return !shards_.empty() ? shards_.front().done : planned_all_; });
+    if (!shards_.empty() && shards_.front().failure) {
+      std::rethrow_exception(shards_.front().failure);
+    }
     return shards_.empty() ? nullptr : &shards_.front().slot;
   }
 
@@ -121,6 +137,7 @@ class Loader::Work {
     int64_t taken = 0;     // samples that a thread has begun
     int64_t finished = 0;  // samples done
     bool done = false;
+    std::exception_ptr failure;  // the first
     int64_t count() const { return static_cast<int64_t>(slot.plan.samples.size()); }
   };
 
@@ -144,38 +161,49 @@ class Loader::Work {
 
   void work() {
     std::vector<std::byte> file;
+    std::vector<UnreadableSample> unreadable;
     std::unique_lock lock(mutex_);
     for (;;) {
       Shard* shard = nullptr;
-      changed_.wait(lock,
-                    [&] { return ending_ || failure_ || (shard = shard_with_work()) != nullptr; });
-      if (ending_ || failure_) return;
+      changed_.wait(lock, [&] { return ending_ || (shard = shard_with_work()) != nullptr; });
+      if (ending_) return;
       const int64_t index = shard->taken++;  // a deque keeps its elements where they are
       lock.unlock();
-      std::exception_ptr failure;
-      try {
-        load_sample(dataset_, maker_, shard->slot.plan, index, shard->slot.arrays, file);
-      } catch (...) {
-        failure = std::current_exception();
-      }
+      unreadable.clear();
+      const std::exception_ptr failure = failure_of([&] {
+        load_sample(source_, shard->slot.plan.samples[static_cast<size_t>(index)], index,
+                    shard->slot.arrays, file, unreadable);
+      });
       lock.lock();
-      if (failure) {
-        if (!failure_) failure_ = failure;
-        changed_.notify_all();
-        return;
-      }
-      if (++shard->finished == shard->count()) {
-        lock.unlock();
-        maker_.finish_shard(shard->slot.plan.key, shard->count(), shard->slot.arrays);
-        lock.lock();
-        shard->done = true;
-        changed_.notify_all();
-      }
+      if (failure && !shard->failure) shard->failure = failure;
+      std::ranges::move(unreadable, std::back_inserter(shard->slot.unreadable));
+      if (++shard->finished < shard->count()) continue;
+      lock.unlock();
+      const std::exception_ptr late = failure_of([&] { finish(*shard); });
+      lock.lock();
+      if (late) shard->failure = late;
+      shard->done = true;
+      changed_.notify_all();
     }
   }
 
-  const Dataset& dataset_;
-  const jobs::BatchMaker& maker_;
+  // Nobody else works on it any more.
+  void finish(const Shard& shard) {
+    if (shard.failure) return;
+    source_.maker.finish_shard(shard.slot.plan.key, shard.count(), shard.slot.arrays);
+  }
+
+  template <typename Function>
+  static std::exception_ptr failure_of(Function&& function) {
+    try {
+      function();
+    } catch (...) {
+      return std::current_exception();
+    }
+    return nullptr;
+  }
+
+  LoaderSource source_;
   Plan plan_;
   std::deque<ShardMemory> memory_;
   std::vector<std::thread> threads_;
@@ -184,15 +212,13 @@ class Loader::Work {
   std::condition_variable changed_;
   std::deque<Shard> shards_;  // in order; the first is the user's next
   std::deque<jobs::ShardArrays> free_;
-  std::exception_ptr failure_;
   int64_t next_sequence_ = 0;
   bool planned_all_ = false;
   bool ending_ = false;
 };
 
-Loader::Loader(const Dataset& dataset, const jobs::BatchMaker& maker, int64_t rows, Plan plan,
-               int threads, int slots)
-    : work_(std::make_unique<Work>(dataset, maker, rows, std::move(plan), threads, slots)) {}
+Loader::Loader(const LoaderSource& source, int64_t rows, Plan plan, int threads, int slots)
+    : work_(std::make_unique<Work>(source, rows, std::move(plan), threads, slots)) {}
 Loader::~Loader() = default;
 
 const Loader::Slot* Loader::next() { return work_->next(); }

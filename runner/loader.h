@@ -1,12 +1,13 @@
 #pragma once
 
 #include <cstdint>
-#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "comm/error.h"
 #include "jobs/batch_maker.h"
 #include "runner/dataset.h"
 
@@ -18,12 +19,30 @@ struct ShardPlan {
   std::vector<jobs::SampleKey> samples;  // no more than the slot has rows
 };
 
+/// A picture that could not be read, and why. Another stood in for it.
+struct UnreadableSample {
+  int64_t sample = 0;
+  std::string cause;
+};
+
+/// Which pictures are loaded, into what.
+struct LoaderSource {
+  const Dataset& dataset;
+  const jobs::BatchMaker& maker;
+  /// So many pictures of the set may be unreadable; 0: none, and the first ends it all.
+  int64_t most_unreadable = 0;
+};
+
 /// As many shards in the making or ready keep a slow one from being waited for.
 constexpr int kLoaderSlots = 3;
 
 /// Reads, decodes and augments ahead of its user on threads of its own. A ring of slots, one shard
 /// each; threads take single samples, so that a slow file delays nobody but its own shard. What
 /// comes out depends on the plan alone, never on the threads. next() and release() from one thread.
+///
+/// Where a picture cannot be read, the next of the set that can be takes its place (after the last
+/// comes the first), with its own label and the random draws of the place: a function of the sample
+/// alone, the same in every world and after every restart.
 class Loader {
  public:
   /// `plan(k)` is the k-th shard to load, empty after the last; called from any thread, pure.
@@ -32,17 +51,17 @@ class Loader {
   struct Slot {
     ShardPlan plan;
     jobs::ShardArrays arrays;
+    std::vector<UnreadableSample> unreadable;  // those met for it, in no order, some twice
   };
 
   /// `rows` of each slot; as many slots as to keep `slots` shards in the making or ready.
-  Loader(const Dataset& dataset, const jobs::BatchMaker& maker, int64_t rows, Plan plan,
-         int threads, int slots);
+  Loader(const LoaderSource& source, int64_t rows, Plan plan, int threads, int slots);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
   /// The next shard in order; null after the last. Belongs to the caller until release(). Throws
-  /// what a thread threw (DataError with the picture's path).
+  /// what a thread threw over it: DataError (E205) for a picture past those that may be unreadable.
   const Slot* next();
   void release();
 
@@ -66,7 +85,9 @@ class ShardMemory {
 };
 
 /// Makes one shard's batch here and now.
-void load_shard(const Dataset& dataset, const jobs::BatchMaker& maker, const ShardPlan& plan,
-                const jobs::ShardArrays& arrays);
+void load_shard(const LoaderSource& source, const ShardPlan& plan, const jobs::ShardArrays& arrays);
+
+/// What is thrown where a picture cannot be read and none may stand in for it.
+DataError unreadable_error(const Dataset& dataset, const UnreadableSample& picture);
 
 }  // namespace lockstep::runner

@@ -17,11 +17,11 @@ constexpr int64_t kEvaluationRows = 64;
 
 class LoadedBatches final : public jobs::BatchSource {
  public:
-  LoadedBatches(const Dataset& set, const jobs::BatchMaker& maker, int64_t rows, Loader::Plan plan,
-                int threads, at::Device device)
-      : fields_(maker.fields(rows)),
+  LoadedBatches(const LoaderSource& source, int64_t rows, Loader::Plan plan, int threads,
+                at::Device device)
+      : fields_(source.maker.fields(rows)),
         device_(device),
-        loader_(set, maker, rows, std::move(plan), threads, kLoaderSlots) {}
+        loader_(source, rows, std::move(plan), threads, kLoaderSlots) {}
 
   const jobs::Tensors* next(int64_t* rows) override {
     if (slot_ != nullptr) loader_.release();
@@ -68,7 +68,9 @@ class Sets final : public jobs::EvaluationSets {
 
   std::unique_ptr<jobs::BatchSource> open(jobs::Split split,
                                           const jobs::BatchMaker& maker) const override {
-    return std::make_unique<LoadedBatches>(set(split), maker, kEvaluationRows,
+    // What is judged must be there to the last picture; what is learnt from as in training.
+    const int64_t most = split == jobs::Split::training ? plan_.most_unreadable() : 0;
+    return std::make_unique<LoadedBatches>(LoaderSource{set(split), maker, most}, kEvaluationRows,
                                            pieces_of_rank(set(split).size(), world_), threads_,
                                            device_);
   }
@@ -80,9 +82,9 @@ class Sets final : public jobs::EvaluationSets {
                            .samples = set.size(),
                            .batch_size = epochs.batch_size,
                            .shards = world_.size()});
-    return std::make_unique<LoadedBatches>(set, maker, sampler.shard_batch_size(),
-                                           batches_of_rank(sampler, epochs.count, world_.rank()),
-                                           threads_, device_);
+    return std::make_unique<LoadedBatches>(
+        LoaderSource{set, maker, plan_.most_unreadable()}, sampler.shard_batch_size(),
+        batches_of_rank(sampler, epochs.count, world_.rank()), threads_, device_);
   }
   int64_t size(jobs::Split split) const override { return set(split).size(); }
   int64_t classes() const override {

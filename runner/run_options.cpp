@@ -139,6 +139,7 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
                           : jobs::Precision::fp32;
   options.training_folder = recipe.text("data.train", "");
   options.validation_folder = recipe.text("data.val", "");
+  options.unreadable_share = recipe.number("data.max_bad", 0.001, {0.0, 1.0});
   options.data_threads = static_cast<int>(recipe.integer("data.threads", 0, {0, 256}));
 
   options.batch_size = recipe.integer("batch.size", job.defaults.batch_size, {1, 1e7});

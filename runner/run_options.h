@@ -46,7 +46,8 @@ struct RunOptions {
   jobs::Precision precision = jobs::Precision::fp32;
 
   std::string training_folder, validation_folder;
-  int data_threads = 0;  // 0: as many as this rank has cores
+  double unreadable_share = 0.0;  // of the training set, that may be
+  int data_threads = 0;           // 0: as many as this rank has cores
   int64_t batch_size = 0;
   int64_t shards = 0;
   int compute_threads = 0;  // of each rank

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "jobs/job_recipe.h"
 #include "runner/dataset.h"
 #include "runner/loader.h"
@@ -33,6 +34,8 @@ struct RunPlan {
   WeightDecaySchedule weight_decay;
 
   jobs::Timeline timeline() const { return {sampler.steps_per_epoch(), options.epochs}; }
+  /// Of the training set, by data.max_bad.
+  int64_t most_unreadable() const;
   ShardPlan shard(const jobs::ShardKey& key) const { return shard_plan(sampler, key); }
   /// A rank's shards of each step, one after the other, from `first_step` to the end of the run.
   /// Refers to this plan.
@@ -45,6 +48,7 @@ struct RunPlan {
 struct PlanInputs {
   LaunchDefaults defaults;
   int64_t samples = 0;  // a training set of so many pictures is assumed; 0: the folders are read
+  comm::Communicator* ranks = nullptr;  // who share the folders' index; null: this rank is alone
 };
 
 /// Reads all keys, then the data. Throws UsageError or DataError.

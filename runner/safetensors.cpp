@@ -60,8 +60,10 @@ int64_t element_bytes(const std::string& type) {
   return 0;
 }
 
-void write_safetensors(const std::filesystem::path& file, const std::vector<NamedArray>& arrays,
-                       const std::map<std::string, std::string>& metadata) {
+namespace {
+
+std::string header_of(const std::vector<NamedArray>& arrays,
+                      const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   int64_t offset = 0;
@@ -73,6 +75,14 @@ void write_safetensors(const std::filesystem::path& file, const std::vector<Name
   }
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
+  return text;
+}
+
+}  // namespace
+
+void write_safetensors(const std::filesystem::path& file, const std::vector<NamedArray>& arrays,
+                       const std::map<std::string, std::string>& metadata) {
+  const std::string text = header_of(arrays, metadata);
   const uint64_t length = text.size();
   std::vector<std::span<const std::byte>> parts{std::as_bytes(std::span(&length, 1)),
                                                 std::as_bytes(std::span(text))};
@@ -80,14 +90,33 @@ void write_safetensors(const std::filesystem::path& file, const std::vector<Name
   write_file(file, parts);
 }
 
+std::vector<std::byte> safetensors_bytes(const std::vector<NamedArray>& arrays,
+                                         const std::map<std::string, std::string>& metadata) {
+  const std::string text = header_of(arrays, metadata);
+  const uint64_t length = text.size();
+  std::vector<std::byte> bytes;
+  const auto append = [&bytes](std::span<const std::byte> part) {
+    bytes.insert(bytes.end(), part.begin(), part.end());
+  };
+  append(std::as_bytes(std::span(&length, 1)));
+  append(std::as_bytes(std::span(text)));
+  for (const NamedArray& array : arrays) append(array.bytes);
+  return bytes;
+}
+
 SafetensorsFile SafetensorsFile::read(const std::filesystem::path& file) {
-  SafetensorsFile result;
   try {
-    result.contents_ = read_bytes(file);
+    return parse(read_bytes(file), file);
   } catch (const std::filesystem::filesystem_error& error) {
     throw DataError("E206",
                     fmt::format("cannot read '{}': {}", file.string(), error.code().message()));
   }
+}
+
+SafetensorsFile SafetensorsFile::parse(std::vector<std::byte> bytes,
+                                       const std::filesystem::path& file) {
+  SafetensorsFile result;
+  result.contents_ = std::move(bytes);
   const std::span<const std::byte> contents = result.contents_;
   uint64_t length = 0;
   if (contents.size() < sizeof(length)) refuse(file, "it is shorter than a header");

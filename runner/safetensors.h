@@ -23,11 +23,17 @@ struct NamedArray {
 void write_safetensors(const std::filesystem::path& file, const std::vector<NamedArray>& arrays,
                        const std::map<std::string, std::string>& metadata = {});
 
+/// The bytes of such a file.
+std::vector<std::byte> safetensors_bytes(const std::vector<NamedArray>& arrays,
+                                         const std::map<std::string, std::string>& metadata = {});
+
 /// A file read whole. Hostile headers cost neither memory nor the process: every length is checked
 /// against the file's. Throws DataError (E206) that says what is wrong with the file.
 class SafetensorsFile {
  public:
   static SafetensorsFile read(const std::filesystem::path& file);
+  /// The same of bytes in memory; `file` is what messages call them.
+  static SafetensorsFile parse(std::vector<std::byte> contents, const std::filesystem::path& file);
 
   const std::vector<NamedArray>& arrays() const { return arrays_; }
   /// Null if there is none of that name.

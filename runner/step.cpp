@@ -27,7 +27,8 @@ class GradientReady final : public torch::autograd::PostAccumulateGradHook {
 // The job's sums, then what the runner itself adds up.
 SegmentTable tail_table(const jobs::Job& job) {
   std::vector<jobs::TensorSpec> specs = job.sums();
-  for (const char* name : {"step.loss", "step.non_finite", "step.stop", "step.save"}) {
+  for (const char* name :
+       {"step.loss", "step.non_finite", "step.stop", "step.save", "step.unreadable"}) {
     specs.push_back({.name = name, .shape = {1}});
   }
   return SegmentTable(std::move(specs));
@@ -134,6 +135,7 @@ void Step::add(const jobs::Tensors& batch, const jobs::ShardKey& key, Votes vote
     tail.at("step.non_finite").copy_(loss.isfinite().logical_not().reshape({1}));
     tail.at("step.stop").fill_(votes.stop ? 1.0 : 0.0);
     tail.at("step.save").fill_(votes.save ? 1.0 : 0.0);
+    tail.at("step.unreadable").fill_(static_cast<double>(votes.unreadable));
   }
   loss.backward();
   sums_.end_shard();
@@ -151,7 +153,9 @@ StepResult Step::finish_sums() {
   result.gradient_norm =
       std::sqrt(std::accumulate(squared_norms_.begin(), squared_norms_.end(), 0.0));
   result.finite = number("step.non_finite") == 0.0 && std::isfinite(result.gradient_norm);
-  result.votes = {.stop = number("step.stop") > 0.0, .save = number("step.save") > 0.0};
+  result.votes = {.stop = number("step.stop") > 0.0,
+                  .save = number("step.save") > 0.0,
+                  .unreadable = static_cast<int64_t>(number("step.unreadable"))};
   return result;
 }
 

@@ -13,6 +13,8 @@ namespace lockstep::runner {
 struct Votes {
   bool stop = false;
   bool save = false;
+  /// Not a wish: pictures that the rank found unreadable and has not told of.
+  int64_t unreadable = 0;
 };
 
 /// What all ranks know after the sum of a step.
@@ -20,7 +22,7 @@ struct StepResult {
   double loss = 0.0;           // mean over the global batch
   double gradient_norm = 0.0;  // of the mean gradient, before clipping
   bool finite = true;          // loss and gradients, on every shard
-  Votes votes;                 // of any rank
+  Votes votes;                 // of any rank; the unreadable pictures of all
 };
 
 /// The batch of one shard, on the device.

@@ -78,6 +78,7 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
             plan.options.shards),
       schedules_(plan.job->schedules(plan.timeline())),
       saved_at_seconds_(progress.seconds),
+      unreadable_(*plan.training_set, plan.most_unreadable()),
       log_(run.log(world.rank())) {
   log_.note(
       fmt::format("rank {} of {} on {}, process {}: step {} of {}, {} compute and {} data threads",
@@ -98,6 +99,7 @@ ExitCode Training::run() {
     const StepResult sums = sum_over_shards();
     enter(Phase::update);
     finish_copy();
+    share_unreadable(sums);
     if (rolled_back_from(sums)) continue;
     const Time summed = now();
     if (sums.finite) step_.update(plan_.update_after(progress_.step));
@@ -124,8 +126,9 @@ ExitCode Training::run() {
 StepResult Training::sum_over_shards() {
   data_wait_seconds_ = compute_seconds_ = 0.0;
   const at::Device device = model_.arenas.parameters.device();
-  const Votes mine = votes();
-  for (int64_t i = 0; i < plan_.options.shards / world_.size(); ++i) {
+  Votes mine = votes();
+  const int64_t each = plan_.options.shards / world_.size();
+  for (int64_t i = 0; i < each; ++i) {
     enter(Phase::data);
     const Time start = now();
     const Loader::Slot* slot = loader_->next();
@@ -134,6 +137,8 @@ StepResult Training::sum_over_shards() {
     enter(Phase::compute);
     const ShardBatch batch{slot->plan.key, batch_tensors(fields_, slot->arrays, device)};
     if (fault_) spoil_on_purpose(batch.tensors);
+    unreadable_.note(slot->unreadable);
+    if (i + 1 == each) mine.unreadable = unreadable_.news();
     step_.add_shard(batch, mine);
     loader_->release();
     compute_seconds_ += seconds_between(loaded, now());
@@ -153,8 +158,20 @@ void Training::enter(Phase phase) {
 
 void Training::start_loader() {
   loader_.emplace(
-      *plan_.training_set, model_.job->training_batches(), plan_.sampler.shard_batch_size(),
+      LoaderSource{*plan_.training_set, model_.job->training_batches(), plan_.most_unreadable()},
+      plan_.sampler.shard_batch_size(),
       plan_.shards_of(world_.rank(), world_.size(), progress_.step), data_threads_, kLoaderSlots);
+}
+
+// All ranks hold the same sum, so all of them come here or none.
+void Training::share_unreadable(const StepResult& sums) {
+  if (sums.votes.unreadable == 0) return;
+  for (const UnreadableSample& picture : unreadable_.share(world_.communicator())) {
+    if (world_.rank() != 0) continue;
+    warn(fmt::format("cannot read the picture '{}': {}; another stands in for it",
+                     plan_.training_set->where(picture.sample), picture.cause));
+  }
+  unreadable_.refuse_too_many();
 }
 
 jobs::Measures Training::evaluate_if_due() {
@@ -273,6 +290,7 @@ void Training::report(const StepResult& sums, jobs::Measures evaluation) {
       .compute_seconds = compute_seconds_,
       .sum_seconds = sum_seconds_,
       .update_seconds = update_seconds_,
+      .unreadable_samples = unreadable_.count(),
       .weights_hash = {},
       .job = logged && sums.finite ? model_.job->report() : jobs::Measures(),
       .schedules = {},

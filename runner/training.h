@@ -17,6 +17,7 @@
 #include "runner/run_directory.h"
 #include "runner/run_plan.h"
 #include "runner/step.h"
+#include "runner/unreadable.h"
 #include "runner/world.h"
 
 namespace lockstep::runner {
@@ -39,6 +40,7 @@ class Training {
   StepResult sum_over_shards();
   void start_loader();
   void enter(Phase phase);
+  void share_unreadable(const StepResult& sums);
   void spoil_on_purpose(const jobs::Tensors& batch);
   bool rolled_back_from(const StepResult& sums);
   bool rolled_back_from_other_weights(const StepResult& sums);
@@ -87,9 +89,10 @@ class Training {
   double saved_at_seconds_ = 0.0;
   double waited_seconds_ = 0.0;  // for the last copy
   int unsaved_ = 0;              // checkpoints in a row that could not be written
-  std::string concern_;          // the job's, when last asked
-  int64_t failures_ = 0;         // numbers that could not be right, in a row
-  int64_t failed_step_ = 0;      // at which the last was found
+  UnreadableSamples unreadable_;
+  std::string concern_;      // the job's, when last asked
+  int64_t failures_ = 0;     // numbers that could not be right, in a row
+  int64_t failed_step_ = 0;  // at which the last was found
 
   monitoring::RankLog log_;
 

@@ -65,8 +65,8 @@ ExitCode write_batch(const World& world, const Options& options) {
   const auto maker = plan.job->training_batches();
   const std::vector<jobs::Field> fields = maker->fields(plan.sampler.shard_batch_size());
   const ShardMemory memory(fields);
-  load_shard(*plan.training_set, *maker, plan.shard({.step = options.step, .shard = options.shard}),
-             memory.arrays());
+  load_shard({*plan.training_set, *maker, plan.most_unreadable()},
+             plan.shard({.step = options.step, .shard = options.shard}), memory.arrays());
   std::vector<std::vector<std::byte>> contents;
   std::vector<NamedArray> arrays;
   for (size_t i = 0; i < fields.size(); ++i) {

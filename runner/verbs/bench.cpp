@@ -59,8 +59,8 @@ Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options
   const auto maker = plan.job->training_batches();
   world.communicator().barrier();
   Stopwatch watch;
-  Loader loader(*plan.training_set, *maker, plan.sampler.shard_batch_size(), mine, threads,
-                kLoaderSlots);
+  Loader loader({*plan.training_set, *maker, plan.most_unreadable()},
+                plan.sampler.shard_batch_size(), mine, threads, kLoaderSlots);
   while (loader.next() != nullptr) loader.release();
   world.communicator().barrier();
   const int64_t images = steps * plan.options.batch_size;

@@ -2,11 +2,9 @@
 
 #include <CLI/App.hpp>
 #include <CLI/Validators.hpp>
-#include <atomic>
-#include <exception>
+#include <algorithm>
 #include <fstream>
 #include <iostream>
-#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -14,7 +12,9 @@
 #include "jobs/pixels/draw.h"
 #include "jobs/pixels/encode.h"
 #include "jobs/random.h"
+#include "runner/data/pack.h"
 #include "runner/files.h"
+#include "runner/parallel.h"
 #include "runner/verbs/verbs.h"
 
 namespace lockstep::runner {
@@ -73,35 +73,52 @@ ExitCode make_data(const Options& options) {
                      "name an empty or absent one");
   }
   const std::vector<Picture> pictures = plan_pictures(options);
-  std::atomic<size_t> next = 0;
-  std::exception_ptr failure;
-  std::mutex mutex;
-  std::vector<std::thread> threads;
-  for (unsigned i = 0; i < std::max(1u, std::thread::hardware_concurrency()); ++i) {
-    threads.emplace_back([&] {
-      try {
-        for (size_t number; (number = next++) < pictures.size();) {
-          draw(options, pictures[number], number);
-        }
-      } catch (...) {
-        const std::lock_guard lock(mutex);
-        failure = std::current_exception();
-        next = pictures.size();
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  if (failure) std::rethrow_exception(failure);
+  for_each_in_parallel(pictures.size(), std::max(1u, std::thread::hardware_concurrency()),
+                       [&](size_t number) { draw(options, pictures[number], number); });
   std::cerr << fmt::format("drew {} pictures of {} classes into {}\n", pictures.size(),
                            pixels::drawn_classes().size(), options.folder);
   return ExitCode::done;
 }
 
+struct Packing {
+  std::string set, out;
+  PackOptions options{.threads =
+                          static_cast<int>(std::max(1u, std::thread::hardware_concurrency()))};
+};
+
+ExitCode pack_data(const Packing& packing) {
+  const Dataset set = Dataset::open(packing.set, Labels::optional);
+  const PackResult result = pack(set, packing.out, packing.options);
+  std::cerr << fmt::format(
+      "packed {} pictures of {} classes into {}: {} shards written, {} found "
+      "there and whole\n",
+      set.size(), set.classes().size(), packing.out, result.written, result.found);
+  return ExitCode::done;
+}
+
+void add_pack(CLI::App& data, Chosen& chosen) {
+  auto packing = std::make_shared<Packing>();
+  CLI::App* verb = data.add_subcommand(
+      "pack", "write a set as tar shards with an index; goes on where it was interrupted");
+  verb->add_option("SET", packing->set, "class folders, a list or other shards")->required();
+  verb->add_option("OUT", packing->out, "the folder of the shards")->required();
+  verb->add_option("--pictures", packing->options.pictures, "of a shard")
+      ->type_name("N")
+      ->check(CLI::Range(1, 10000000))
+      ->capture_default_str();
+  verb->add_option("--threads", packing->options.threads, "shards made at once [all cores]")
+      ->type_name("N")
+      ->check(CLI::Range(1, 256));
+  verb->callback(
+      [packing, &chosen] { chosen = [packing](World&) { return pack_data(*packing); }; });
+}
+
 }  // namespace
 
 void add_data(CLI::App& app, Chosen& chosen) {
-  CLI::App* data = app.add_subcommand("data", "make data sets");
+  CLI::App* data = app.add_subcommand("data", "make and pack data sets");
   data->require_subcommand(1);
+  add_pack(*data, chosen);
   auto options = std::make_shared<Options>();
   CLI::App* verb =
       data->add_subcommand("make", "draw a class-folder set of JPEG files to try things with");

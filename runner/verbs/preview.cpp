@@ -200,8 +200,8 @@ ExitCode preview_recipe(const World& world, const Options& options) {
   const auto maker = plan.job->training_batches();
   const std::vector<jobs::Field> fields = maker->fields(plan.sampler.shard_batch_size());
   const ShardMemory memory(fields);
-  load_shard(*plan.training_set, *maker, plan.shard({.step = options.step, .shard = 0}),
-             memory.arrays());
+  load_shard({*plan.training_set, *maker, plan.most_unreadable()},
+             plan.shard({.step = options.step, .shard = 0}), memory.arrays());
   std::vector<Pictures> pictures;
   for (size_t i = 0; i < fields.size(); ++i) {
     if (fields[i].kind == jobs::Field::Kind::float32 && fields[i].shape.size() == 4) {

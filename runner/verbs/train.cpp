@@ -8,6 +8,7 @@
 #include <random>
 
 #include "runner/checkpoints/tiered_checkpoints.h"
+#include "runner/data_sets.h"
 #include "runner/files.h"
 #include "runner/launch.h"
 #include "runner/requests.h"
@@ -137,17 +138,21 @@ void refuse_other_recipe(const RunPlan& plan, const Manifest& manifest,
 
 ExitCode train(World& world, const TrainOptions& options) {
   listen_for_user_signal();
-  RunPlan plan = make_plan(Recipe::read(options.recipe, options.overrides),
-                           {.defaults = launch_defaults(world)});
-  require_divides(world.size(), plan.options.shards);
-  const Device device = choose_device(plan.options, world);
+  Recipe recipe = Recipe::read(options.recipe, options.overrides);
+  const RunOptions run_options = read_all_keys(recipe, launch_defaults(world));
+  recipe.required_text("data.train");
+  require_divides(world.size(), run_options.shards);
+  const Device device = choose_device(run_options, world);
   world.start();
+  const RunPlan plan = make_plan(
+      std::move(recipe), {.defaults = launch_defaults(world), .ranks = &world.communicator()});
   RunDirectory run{options.run.empty() ? default_run_folder(recipe_name(options.recipe))
                                        : fs::path(options.run)};
   run.root = broadcast_text(run.root.string(), world.communicator());
   std::optional<RunLock> lock;
   if (world.rank() == 0) {
     create_run(run.root, plan.recipe.resolved_toml());
+    keep_index(run, *plan.training_set);
     lock.emplace(run);
   }
   world.communicator().barrier();
@@ -169,14 +174,19 @@ ExitCode resume(World& world, const ResumeOptions& options) {
   listen_for_user_signal();
   const RunDirectory run = open_run(options.run);
   refuse_changes(run.recipe(), options.overrides, launch_defaults(world));
-  const RunPlan plan = make_plan(Recipe::read(run.recipe(), options.overrides),
-                                 {.defaults = launch_defaults(world)});
-  require_divides(world.size(), plan.options.shards);
-  const Device device = choose_device(plan.options, world);
+  Recipe recipe = Recipe::read(run.recipe(), options.overrides);
+  const RunOptions run_options = read_all_keys(recipe, launch_defaults(world));
+  require_divides(world.size(), run_options.shards);
+  const Device device = choose_device(run_options, world);
   world.start();
+  const RunPlan plan = make_plan(
+      std::move(recipe), {.defaults = launch_defaults(world), .ranks = &world.communicator()});
   Model model(plan, device.placement);
   std::optional<RunLock> lock;
-  if (world.rank() == 0) lock.emplace(run);
+  if (world.rank() == 0) {
+    lock.emplace(run);
+    refuse_changed_set(run, *plan.training_set);
+  }
   world.communicator().barrier();
   Liveness liveness(world, run, broadcast_text(launch_name(), world.communicator()),
                     plan.options.check.hang_seconds);

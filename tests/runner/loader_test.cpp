@@ -5,6 +5,7 @@
 #include <atomic>
 #include <fstream>
 #include <numeric>
+#include <set>
 
 #include "comm/error.h"
 #include "jobs/pixels/image.h"
@@ -37,6 +38,22 @@ class CountingMaker final : public jobs::BatchMaker {
   mutable std::atomic<int64_t> made = 0;
 };
 
+// Tells of each row whose label it got and whose draws.
+class ReadingMaker final : public jobs::BatchMaker {
+ public:
+  std::vector<jobs::Field> fields(int64_t rows) const override {
+    return {{"labels", jobs::Field::Kind::int64, {rows}},
+            {"draws", jobs::Field::Kind::int64, {rows}}};
+  }
+  void make_sample(std::span<const std::byte> file, int64_t label, const jobs::SampleKey& key,
+                   int64_t index, const jobs::ShardArrays& arrays) const override {
+    if (file.empty()) throw pixels::ImageError("the file is empty");
+    jobs::array_of<int64_t>(arrays, 0)[index] = label;
+    jobs::array_of<int64_t>(arrays, 1)[index] = key.sample;
+  }
+  void finish_shard(const jobs::ShardKey&, int64_t, const jobs::ShardArrays&) const override {}
+};
+
 class LoaderTest : public testing::Test {
  protected:
   LoaderTest() {
@@ -47,7 +64,7 @@ class LoaderTest : public testing::Test {
       }
     }
   }
-  Dataset open() const { return Dataset::open(folder_.path(), Dataset::Labels::needed); }
+  Dataset open() const { return Dataset::open(folder_.path(), Labels::needed); }
 
   static std::optional<ShardPlan> plan(int64_t k) {
     if (k >= 50) return std::nullopt;
@@ -63,7 +80,7 @@ TEST_F(LoaderTest, GivesTheSameBatchesInTheSameOrderOnAnyThreads) {
   const Dataset set = open();
   for (const int threads : {1, 2, 7}) {
     const CountingMaker maker;
-    Loader loader(set, maker, 4, plan, threads, 3);
+    Loader loader({set, maker}, 4, plan, threads, 3);
     int64_t samples = 0;
     for (int64_t k = 0; k < 50; ++k) {
       const Loader::Slot* slot = loader.next();
@@ -86,7 +103,7 @@ TEST_F(LoaderTest, GivesTheSameBatchesInTheSameOrderOnAnyThreads) {
 TEST_F(LoaderTest, IsNoFurtherAheadThanItsSlots) {
   const Dataset set = open();
   const CountingMaker maker;
-  Loader loader(set, maker, 4, plan, 4, 3);
+  Loader loader({set, maker}, 4, plan, 4, 3);
   loader.next();  // held: at most the three slots of 1, 2 and 3 samples are made
   EXPECT_LE(maker.made, 1 + 2 + 3);
 }
@@ -95,7 +112,7 @@ TEST_F(LoaderTest, NamesAPictureThatCannotBeRead) {
   std::ofstream(folder_.path() / "b" / "5.jpg", std::ios::trunc);
   const Dataset set = open();
   const CountingMaker maker;
-  Loader loader(set, maker, 4, plan, 2, 3);
+  Loader loader({set, maker}, 4, plan, 2, 3);
   try {
     while (loader.next() != nullptr) loader.release();
     FAIL() << "nothing was thrown";
@@ -105,11 +122,48 @@ TEST_F(LoaderTest, NamesAPictureThatCannotBeRead) {
   }
 }
 
+TEST_F(LoaderTest, PutsTheNextReadablePictureInThePlaceOfOneThatIsNot) {
+  for (const char* name : {"a/3.jpg", "a/4.jpg", "b/19.jpg"}) {  // samples 3, 4 and 39
+    std::ofstream(folder_.path() / name, std::ios::trunc);
+  }
+  const Dataset set = open();
+  std::filesystem::remove(folder_.path() / "b/7.jpg");  // 27
+  const ReadingMaker maker;
+  const auto all = [](int64_t k) -> std::optional<ShardPlan> {
+    if (k > 0) return std::nullopt;
+    ShardPlan shard;
+    for (int64_t i = 0; i < 40; ++i) shard.samples.push_back({.sample = i});
+    return shard;
+  };
+  for (const int threads : {1, 5}) {
+    Loader loader({set, maker, 4}, 40, all, threads, 2);
+    const Loader::Slot* slot = loader.next();
+    ASSERT_NE(slot, nullptr);
+    const auto labels = jobs::array_of<int64_t>(slot->arrays, 0);
+    const auto draws = jobs::array_of<int64_t>(slot->arrays, 1);
+    for (int64_t i = 0; i < 40; ++i) {
+      EXPECT_EQ(draws[i], i);  // the place decides the draws
+      EXPECT_EQ(labels[i], i < 20 || i == 39 ? 0 : 1) << i;
+    }
+    std::set<int64_t> unreadable;
+    for (const UnreadableSample& picture : slot->unreadable) unreadable.insert(picture.sample);
+    EXPECT_EQ(unreadable, (std::set<int64_t>{3, 4, 27, 39}));
+  }
+}
+
+TEST_F(LoaderTest, EndsWhereTooManyInARowAreUnreadable) {
+  for (int i = 0; i < 20; ++i) std::ofstream(folder_.path() / "a" / (std::to_string(i) + ".jpg"));
+  const Dataset set = open();
+  const CountingMaker maker;
+  Loader loader({set, maker, 10}, 4, plan, 2, 3);
+  EXPECT_THROW(while (loader.next() != nullptr) loader.release(), DataError);
+}
+
 TEST_F(LoaderTest, CanBeDroppedAtAnyMoment) {
   const Dataset set = open();
   const CountingMaker maker;
   for (int taken = 0; taken < 5; ++taken) {
-    Loader loader(set, maker, 4, plan, 3, 2);
+    Loader loader({set, maker}, 4, plan, 3, 2);
     for (int i = 0; i < taken; ++i) {
       loader.next();
       loader.release();

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <filesystem>
+
+#include "comm/communicator.h"
+#include "runner/dataset.h"
+#include "runner/run_directory.h"
+
+namespace lockstep::runner {
+
+/// Opens a set on rank 0 alone and gives the others its index: a shared file system is walked once,
+/// however many ranks there are. Called by all ranks; on rank 0 it throws as Dataset::open() does.
+Dataset open_on_one_rank(const std::filesystem::path& place, Labels labels,
+                         comm::Communicator& communicator);
+
+/// Keeps the index of a run's training set beside it. Throws WriteError.
+void keep_index(const RunDirectory& run, const Dataset& training_set);
+
+/// Throws DataError (E210), with what is different, where a run's training set is not the one that
+/// it began with: the data order is a function of the whole set. Where the pictures lie may change.
+/// A run that has no index gets one.
+void refuse_changed_set(const RunDirectory& run, const Dataset& training_set);
+
+}  // namespace lockstep::runner
