@@ -40,6 +40,11 @@ void probe_bf16() {
 
 }  // namespace
 
+void keep_freed_memory() {
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, -1);
+}
+
 Device choose_device(const RunOptions& options, const World& world) {
   Device device{.placement = {.precision = options.precision}, .gpu = load_gpu_plugin()};
   if (device.gpu != nullptr && device.gpu->device_count() < world.local_size())
@@ -51,10 +56,7 @@ Device choose_device(const RunOptions& options, const World& world) {
     probe_bf16();
   }
   at::set_num_threads(options.compute_threads);
-  // The memory of a step's activations stays for the next step, instead of going back to the kernel
-  // and coming again page by page.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, -1);
+  keep_freed_memory();
   return device;
 }
 

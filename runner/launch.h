@@ -24,6 +24,10 @@ struct Device {
 /// throws Error with ExitCode::preflight (E701).
 Device choose_device(const RunOptions& options, const World& world);
 
+/// The memory of a step's activations, and of pictures, stays for the next ones, instead of going
+/// back to the kernel and coming again page by page. choose_device() does it too.
+void keep_freed_memory();
+
 /// What sums the arenas of `device`: `control` itself for memory of the processor, NCCL for that of
 /// a GPU, then owned by `owner`.
 comm::Communicator& arena_communicator(const Device& device, comm::Communicator& control,

@@ -10,18 +10,24 @@
 #include <cctype>
 #include <csetjmp>
 #include <cstring>
+#include <optional>
 #include <string>
+#include <utility>
+
+#include "jobs/pixels/resample.h"
 
 namespace lockstep::pixels {
 namespace {
 
 constexpr uint64_t kMostPixels = 178'956'970;  // Pillow's Image.MAX_IMAGE_PIXELS, twice
 
-void refuse_bombs(uint64_t width, uint64_t height) {
-  if (width == 0 || height == 0 || width > kMostPixels / height) {
-    throw ImageError("its header claims " + std::to_string(width) + " x " + std::to_string(height) +
-                     " pixels");
-  }
+bool is_bomb(uint64_t width, uint64_t height) {
+  return width == 0 || height == 0 || width > kMostPixels / height;
+}
+
+[[noreturn]] void refuse_bomb(uint64_t width, uint64_t height) {
+  throw ImageError("its header claims " + std::to_string(width) + " x " + std::to_string(height) +
+                   " pixels");
 }
 
 // --- JPEG. libjpeg reports by a callback that must not return; it jumps back into our frames.
@@ -68,35 +74,107 @@ bool read_jpeg_header(jpeg_decompress_struct& jpeg, JpegErrors& errors,
   return true;
 }
 
-bool read_jpeg_rows(jpeg_decompress_struct& jpeg, JpegErrors& errors, Image& image, uint8_t* cmyk) {
+constexpr int kMargin = 16;  // pixels, more than any interpolation of colours reaches
+
+// What is decoded of a JPEG: some more than the box, since the colours of a pixel take in those of
+// its neighbours.
+struct Window {
+  JDIMENSION left, width;
+  JDIMENSION skipped;  // rows above
+};
+
+Window window_around(const Box& box, const jpeg_decompress_struct& jpeg) {
+  const int left = std::max(0, box.left - kMargin);
+  const int right = std::min(static_cast<int>(jpeg.image_width), box.left + box.width + kMargin);
+  return {.left = static_cast<JDIMENSION>(left),
+          .width = static_cast<JDIMENSION>(right - left),
+          .skipped = static_cast<JDIMENSION>(std::max(0, box.top - kMargin))};
+}
+
+// Each row goes through `row`, which has room for one of the whole picture.
+bool read_jpeg_rows(jpeg_decompress_struct& jpeg, JpegErrors& errors, const Box& box,
+                    Window& window, uint8_t* row, Image& image) {
   if (setjmp(errors.back)) return false;
+  const int channels = jpeg.out_color_space == JCS_CMYK ? 4 : 3;
   jpeg_start_decompress(&jpeg);
-  while (jpeg.output_scanline < jpeg.output_height) {
-    uint8_t* row = image.row(static_cast<int>(jpeg.output_scanline));
-    JSAMPROW target = jpeg.out_color_space == JCS_CMYK ? cmyk : row;
+  if (window.width < jpeg.output_width) jpeg_crop_scanline(&jpeg, &window.left, &window.width);
+  if (window.skipped > 0) jpeg_skip_scanlines(&jpeg, window.skipped);
+  const auto end = static_cast<JDIMENSION>(box.top + box.height);
+  while (jpeg.output_scanline < end) {
+    const int y = static_cast<int>(jpeg.output_scanline) - box.top;
+    JSAMPROW target = row;
     jpeg_read_scanlines(&jpeg, &target, 1);
-    if (jpeg.out_color_space == JCS_CMYK) cmyk_to_rgb(cmyk, image.width, row);
+    if (y < 0) continue;
+    const uint8_t* wanted = row + channels * (box.left - static_cast<int>(window.left));
+    if (channels == 4) {
+      cmyk_to_rgb(wanted, box.width, image.row(y));
+    } else {
+      std::memcpy(image.row(y), wanted, 3 * static_cast<size_t>(box.width));
+    }
   }
   return true;
 }
 
+// Whether the marker that ends a JPEG stands in what was not read yet: then nothing was cut off.
+// Within coded pixels its two bytes never follow each other.
+bool has_end(const jpeg_source_mgr& source) {
+  for (size_t count = source.bytes_in_buffer; count >= 2; --count) {
+    const JOCTET* last = source.next_input_byte + count;
+    if (last[-2] == 0xFF && last[-1] == JPEG_EOI) return true;
+  }
+  return false;
+}
+
+// A file whose header was read.
+class Jpeg {
+ public:
+  explicit Jpeg(std::span<const std::byte> file) {
+    jpeg_.err = jpeg_std_error(&errors_);
+    errors_.error_exit = on_jpeg_error;
+    errors_.emit_message = on_jpeg_warning;
+    const bool sound = read_jpeg_header(jpeg_, errors_, file);
+    size_ = {static_cast<int>(jpeg_.image_width), static_cast<int>(jpeg_.image_height)};
+    if (sound && !is_bomb(jpeg_.image_width, jpeg_.image_height)) return;
+    jpeg_destroy_decompress(&jpeg_);
+    if (!sound) throw ImageError(errors_.message);
+    refuse_bomb(jpeg_.image_width, jpeg_.image_height);
+  }
+  ~Jpeg() { jpeg_destroy_decompress(&jpeg_); }
+  Jpeg(const Jpeg&) = delete;
+  Jpeg& operator=(const Jpeg&) = delete;
+
+  Size size() const { return size_; }
+  // Parts of a file with several scans are not always those of the whole: libjpeg smooths what
+  // the last scans leave coarse.
+  bool can_crop() { return !jpeg_has_multiple_scans(&jpeg_) && jpeg_.out_color_space == JCS_RGB; }
+
+  // Empty where pixels below the box may be cut off. Once.
+  std::optional<Image> decode(const Box& box) {
+    Image image(box.width, box.height);
+    std::vector<uint8_t> row(size_t{4} * jpeg_.image_width);
+    Window window = can_crop() ? window_around(box, jpeg_) : Window{0, jpeg_.image_width, 0};
+    if (!read_jpeg_rows(jpeg_, errors_, box, window, row.data(), image)) {
+      throw ImageError(errors_.message);
+    }
+    if (errors_.truncated) throw ImageError("the file is cut short");
+    if (jpeg_.output_scanline < jpeg_.output_height && !has_end(*jpeg_.src)) return std::nullopt;
+    return image;
+  }
+
+ private:
+  jpeg_decompress_struct jpeg_{};
+  JpegErrors errors_;
+  Size size_;
+};
+
 Image decode_jpeg(std::span<const std::byte> file) {
-  jpeg_decompress_struct jpeg{};
-  JpegErrors errors;
-  jpeg.err = jpeg_std_error(&errors);
-  errors.error_exit = on_jpeg_error;
-  errors.emit_message = on_jpeg_warning;
-  const struct Release {
-    jpeg_decompress_struct* jpeg;
-    ~Release() { jpeg_destroy_decompress(jpeg); }
-  } release{&jpeg};
-  if (!read_jpeg_header(jpeg, errors, file)) throw ImageError(errors.message);
-  refuse_bombs(jpeg.image_width, jpeg.image_height);
-  Image image(static_cast<int>(jpeg.image_width), static_cast<int>(jpeg.image_height));
-  std::vector<uint8_t> cmyk(jpeg.out_color_space == JCS_CMYK ? jpeg.image_width * size_t{4} : 0);
-  if (!read_jpeg_rows(jpeg, errors, image, cmyk.data())) throw ImageError(errors.message);
-  if (errors.truncated) throw ImageError("the file is cut short");
-  return image;
+  Jpeg jpeg(file);
+  return *jpeg.decode({0, 0, jpeg.size().width, jpeg.size().height});
+}
+
+Image decode_jpeg_crop(std::span<const std::byte> file, const Box& box) {
+  std::optional<Image> image = Jpeg(file).decode(box);
+  return image ? std::move(*image) : crop(decode_jpeg(file), box);
 }
 
 // --- PNG
@@ -167,7 +245,7 @@ Image decode_png(std::span<const std::byte> file) {
   if (!read_png_header(png, info, source, wide_grey)) throw ImageError(source.message);
   const uint64_t width = png_get_image_width(png, info);
   const uint64_t height = png_get_image_height(png, info);
-  refuse_bombs(width, height);
+  if (is_bomb(width, height)) refuse_bomb(width, height);
   Image image(static_cast<int>(width), static_cast<int>(height));
   std::vector<uint8_t> wide(wide_grey ? 2 * width * height : 0);
   std::vector<uint8_t*> rows;
@@ -185,13 +263,41 @@ bool starts_with(std::span<const std::byte> file, std::initializer_list<int> byt
                     [](int a, std::byte b) { return std::byte(a) == b; });
 }
 
+// Else it is a PNG.
+bool is_jpeg(std::span<const std::byte> file) {
+  if (file.empty()) throw ImageError("the file is empty");
+  if (starts_with(file, {0xFF, 0xD8, 0xFF})) return true;
+  if (starts_with(file, {0x89, 'P', 'N', 'G', 0x0D, 0x0A, 0x1A, 0x0A})) return false;
+  throw ImageError("it is neither a JPEG nor a PNG");
+}
+
+// A PNG begins with its signature and the chunk IHDR: length, type, width, height.
+Size png_size(std::span<const std::byte> file) {
+  constexpr size_t kWidth = 16, kEnd = 24;
+  if (file.size() < kEnd) throw ImageError("the file is cut short");
+  const auto number_at = [&file](size_t offset) {
+    uint32_t value = 0;
+    for (size_t i = 0; i < 4; ++i) value = value << 8 | static_cast<uint32_t>(file[offset + i]);
+    return value;
+  };
+  const uint32_t width = number_at(kWidth), height = number_at(kWidth + 4);
+  if (is_bomb(width, height)) refuse_bomb(width, height);
+  return {static_cast<int>(width), static_cast<int>(height)};
+}
+
 }  // namespace
 
 Image decode(std::span<const std::byte> file) {
-  if (file.empty()) throw ImageError("the file is empty");
-  if (starts_with(file, {0xFF, 0xD8, 0xFF})) return decode_jpeg(file);
-  if (starts_with(file, {0x89, 'P', 'N', 'G', 0x0D, 0x0A, 0x1A, 0x0A})) return decode_png(file);
-  throw ImageError("it is neither a JPEG nor a PNG");
+  return is_jpeg(file) ? decode_jpeg(file) : decode_png(file);
+}
+
+Size size_of(std::span<const std::byte> file) {
+  if (is_jpeg(file)) return Jpeg(file).size();
+  return png_size(file);
+}
+
+Image decode_crop(std::span<const std::byte> file, const Box& box) {
+  return is_jpeg(file) ? decode_jpeg_crop(file, box) : crop(decode_png(file), box);
 }
 
 bool has_picture_name(const std::filesystem::path& file) {

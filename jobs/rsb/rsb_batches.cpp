@@ -43,11 +43,12 @@ class TrainingBatches final : public BatchMaker {
     Random random(options_.seed, Purpose::augmentation,
                   static_cast<uint64_t>(key.epoch) << 8 | static_cast<uint64_t>(key.repeat),
                   static_cast<uint64_t>(key.sample));
-    const pixels::Image source = pixels::decode(file);
-    const pixels::Box box = pixels::random_resized_crop(source.width, source.height, options_.scale,
-                                                        options_.ratio, random);
+    const auto [width, height] = pixels::size_of(file);
+    const pixels::Box box =
+        pixels::random_resized_crop(width, height, options_.scale, options_.ratio, random);
     const int size = static_cast<int>(options_.size);
-    pixels::Image image = pixels::resize(source, box, size, size, filter(random));
+    pixels::Image image = pixels::resize(pixels::decode_crop(file, box),
+                                         {0, 0, box.width, box.height}, size, size, filter(random));
     if (random.chance(options_.flip)) image = pixels::flip_horizontal(image);
     if (rand_augment_) image = rand_augment_->apply(std::move(image), random, {filter(random)});
     std::memcpy(array_of<uint8_t>(arrays, kPixels).data() + index * picture_bytes(),

@@ -49,6 +49,7 @@ double median(std::vector<double> seconds) {
 // --- The loader
 
 Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options) {
+  keep_freed_memory();
   world.start();
   const int threads = data_threads(plan.options, world);
   const int64_t steps = std::min(options.steps, plan.steps);
