@@ -1,5 +1,7 @@
 #include "jobs/pixels/normalise.h"
 
+#include "jobs/pixels/clones.h"
+
 namespace lockstep::pixels {
 namespace {
 
@@ -22,15 +24,33 @@ constexpr Table torchvision_table() {
   return table;
 }
 
+// Sixteen pixels: as many values as whole vectors of any width hold.
+constexpr size_t kBlock = 48;
+using Block = std::array<float, kBlock>;
+
+constexpr Block repeated(const std::array<float, 3>& values) {
+  Block block{};
+  for (size_t i = 0; i < kBlock; ++i) block[i] = values[i % 3];
+  return block;
+}
+
+constexpr Block kTimmMean = repeated(in_float32(kImageNetMean, 255));
+constexpr Block kTimmDeviation = repeated(in_float32(kImageNetDeviation, 255));
+
+LOCKSTEP_CLONES void normalise_blocks(const uint8_t* rgb, size_t blocks, float* out) {
+  for (size_t b = 0; b < blocks; ++b, rgb += kBlock, out += kBlock) {
+    for (size_t i = 0; i < kBlock; ++i) {
+      out[i] = (static_cast<float>(rgb[i]) - kTimmMean[i]) / kTimmDeviation[i];
+    }
+  }
+}
+
 }  // namespace
 
 void normalise_like_timm(std::span<const uint8_t> rgb, float* out) {
-  static constexpr auto kMean = in_float32(kImageNetMean, 255);
-  static constexpr auto kDeviation = in_float32(kImageNetDeviation, 255);
-  for (size_t i = 0; i < rgb.size(); i += 3) {
-    for (size_t c = 0; c < 3; ++c) {
-      out[i + c] = (static_cast<float>(rgb[i + c]) - kMean[c]) / kDeviation[c];
-    }
+  normalise_blocks(rgb.data(), rgb.size() / kBlock, out);
+  for (size_t i = rgb.size() / kBlock * kBlock; i < rgb.size(); ++i) {
+    out[i] = (static_cast<float>(rgb[i]) - kTimmMean[i % kBlock]) / kTimmDeviation[i % kBlock];
   }
 }
 
