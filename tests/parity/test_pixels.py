@@ -3,6 +3,7 @@
 import random
 import sys
 import unittest
+import zlib
 from pathlib import Path
 from unittest import mock
 
@@ -302,9 +303,7 @@ def timm_evaluation_crop(image, size, crop):
     return transform(image).permute(1, 2, 0).numpy()
 
 
-class Jpegs(PixelTest):
-    """A JPEG file is decoded as Pillow decodes it."""
-
+class FileTest(PixelTest):
     def saved(self, name, image, **options):
         path = self.folder / name
         image.save(path, **options)
@@ -316,6 +315,10 @@ class Jpegs(PixelTest):
         cases += [(path, "EvaluationCrop", (47, 0.95), timm_evaluation_crop(image, 47, 0.95))
                   for path, image in zip(paths, decoded)]
         self.assert_previews(cases)
+
+
+class Jpegs(FileTest):
+    """A JPEG file is decoded as Pillow decodes it."""
 
     def test_chroma_subsampling_and_odd_sizes(self):
         self.assert_decodes([
@@ -331,13 +334,105 @@ class Jpegs(PixelTest):
             self.saved("grey.jpg", photo(97, 61, 2).convert("L")),
         ])
 
-    def test_cmyk(self):
-        self.assert_decodes([self.saved("cmyk.jpg", photo(97, 61, 3).convert("CMYK"))])
+    def test_cmyk_and_ycck(self):
+        cmyk = photo(97, 61, 3).convert("CMYK")
+        self.assert_decodes([
+            self.saved("cmyk.jpg", cmyk),
+            self.saved("cmyk-inverted.jpg", cmyk.point(lambda level: 255 - level)),
+            self.ycck("ycck.jpg", photo(97, 61, 3)),
+        ])
+
+    def ycck(self, name, image):
+        """Adobe's four channels: the marker of a CMYK file says that it is YCCK. Pillow writes none itself."""
+        path = self.saved(name, image.convert("CMYK"))
+        contents = path.read_bytes()
+        marker = contents.index(b"Adobe") + 11  # the byte that names the transform
+        self.assertEqual(contents[marker], 0)
+        path.write_bytes(contents[:marker] + b"\2" + contents[marker + 1:])
+        return path
 
     def test_exif_orientation_is_ignored(self):
         exif = Image.Exif()
         exif[0x0112] = 6
         self.assert_decodes([self.saved("turned.jpg", photo(97, 61, 4), exif=exif)])
+
+
+class Oddities(FileTest):
+    """What stands among ImageNet's files, or came to stand there, is read as Pillow reads it or refused as Pillow does."""
+
+    def test_png_under_the_name_of_a_jpeg(self):
+        self.assert_decodes([self.saved("named.JPEG", photo(97, 61, 8), format="PNG")])
+
+    def test_pngs_of_every_kind(self):
+        image = photo(97, 61, 9)
+        alpha = image.copy()
+        alpha.putalpha(noise(97, 61, 1).convert("L"))
+        wide = Image.fromarray(np.random.default_rng(3).integers(0, 65536, (61, 97), dtype=np.uint16))
+        palette = image.quantize(37)
+        self.assert_decodes([
+            self.saved("grey.png", image.convert("L")),
+            self.saved("grey-alpha.png", alpha.convert("LA")),
+            self.saved("alpha.png", alpha),
+            self.saved("palette.png", palette),
+            self.saved("palette-clear.png", palette, transparency=3),
+            self.saved("palette-levels.png", palette, transparency=bytes(range(0, 250, 10))),
+            self.saved("few-colours.png", image.quantize(3), bits=2),
+            self.saved("one-bit.png", image.convert("1")),
+            self.saved("wide-grey.png", wide),
+            self.saved("clear-colour.png", image, transparency=image.getpixel((5, 5))),
+            self.saved("grey-clear.png", image.convert("L"), transparency=77),
+        ])
+
+    def reads(self, path):
+        """Whether Pillow gives pixels for the file, and whether we do."""
+        try:
+            Image.open(path).convert("RGB")
+            pillow = True
+        except (OSError, SyntaxError, Image.DecompressionBombError):
+            pillow = False
+        try:
+            self.preview(path, "Brightness", (1.0,), path.stem)
+            return pillow, True
+        except LockstepFailed as failed:
+            self.assertIn("E205", str(failed))
+            return pillow, False
+
+    def assert_cuts_as_pillow(self, path, cuts):
+        contents = path.read_bytes()
+        paths = []
+        for cut in cuts:
+            paths.append(self.folder / f"{path.stem}-less-{cut}{path.suffix}")
+            paths[-1].write_bytes(contents[: len(contents) - cut])
+        for cut_path, (pillow, ours) in zip(paths, in_parallel(self.reads, paths)):
+            self.assertEqual(ours, pillow, cut_path.name)
+
+    def test_truncated_tails(self):
+        image = photo(97, 61, 10)
+        cuts = (*range(0, 14), 100, 1000)
+        self.assert_cuts_as_pillow(self.saved("tail.jpg", image), cuts)
+        self.assert_cuts_as_pillow(self.saved("tail-progressive.jpg", image, progressive=True), cuts)
+        # Of a PNG we want the compressed stream whole; Pillow does without its last five bytes (17 to 21 here).
+        self.assert_cuts_as_pillow(self.saved("tail.png", image), (*range(0, 17), *range(22, 30), 100, 1000))
+
+    def test_bytes_after_the_end(self):
+        for name in ("after.jpg", "after.png"):
+            path = self.saved(name, photo(97, 61, 11))
+            path.write_bytes(path.read_bytes() + b"and more" * 50)
+            self.assert_decodes([path])
+
+    def test_claims_of_sixty_thousand_pixels_a_side(self):
+        jpeg = self.saved("claims.jpg", photo(97, 61, 12))
+        contents = bytearray(jpeg.read_bytes())
+        frame = contents.index(b"\xff\xc0")
+        contents[frame + 5 : frame + 9] = (60000).to_bytes(2, "big") * 2
+        jpeg.write_bytes(contents)
+        png = self.saved("claims.png", photo(97, 61, 12))
+        contents = bytearray(png.read_bytes())
+        contents[16:24] = (60000).to_bytes(4, "big") * 2
+        contents[29:33] = zlib.crc32(contents[12:29]).to_bytes(4, "big")
+        png.write_bytes(contents)
+        for path in (jpeg, png):
+            self.assertEqual(self.reads(path), (False, False), path.name)
 
 
 if __name__ == "__main__":
