@@ -5,12 +5,14 @@
 
 #include <jpeglib.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "jobs/pixels/decode.h"
+#include "jobs/pixels/encode.h"
 #include "jobs/pixels/resample.h"
 #include "jobs/random.h"
 
@@ -170,6 +172,35 @@ TEST(DecodeCrop, OfDamagedPixelsIsTheWholesPart) {
       continue;
     }
     ASSERT_EQ(decode_crop(damaged, box).rgb, crop(whole, box).rgb) << place;
+  }
+}
+
+// The sanitizers of a debugging build see what is read beside.
+TEST(Decode, AnyBytesAreReadOrRefused) {
+  jobs::Random random(4, jobs::Purpose::pictures, 0, 0);
+  const Image picture = decode(encode(97, 61, {}));
+  const std::vector<std::byte> sound_files[] = {
+      encode(97, 61, {JCS_YCbCr, 2, 2}), encode(97, 61, {JCS_YCbCr, 2, 1, /*progressive=*/true}),
+      encode(50, 31, {JCS_YCCK}), encode_png(picture)};
+  for (int round = 0; round < 4000; ++round) {
+    std::vector<std::byte> file = sound_files[round % 4];
+    for (int64_t flips = random.integer(1, 5); flips > 0; --flips) {
+      // Mostly where the headers are.
+      const auto size = static_cast<int64_t>(file.size());
+      const int64_t reach = random.chance(0.7) ? std::min<int64_t>(700, size) : size;
+      file[static_cast<size_t>(random.integer(0, reach))] = static_cast<std::byte>(random.bits());
+    }
+    if (random.chance(0.2)) {
+      file.resize(static_cast<size_t>(random.integer(0, static_cast<int64_t>(file.size()))));
+    }
+    try {
+      const auto [width, height] = size_of(file);
+      if (int64_t{width} * height > 1 << 20) continue;  // sound, and slow to go through
+      const Box box = random_box({width, height}, random);
+      const Image part = decode_crop(file, box);
+      EXPECT_EQ(part.rgb.size(), static_cast<size_t>(3 * box.width * box.height));
+    } catch (const ImageError&) {
+    }
   }
 }
 
