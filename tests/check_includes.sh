@@ -8,6 +8,7 @@ failed=0
 forbid() {
   local what=$1
   shift
+  ls "$@" > /dev/null || failed=1
   if grep -nE "#include [<\"]($what)" "$@"; then
     failed=1
   fi
@@ -20,7 +21,8 @@ forbid '(runner|jobs)/' monitoring/*.h monitoring/*.cpp
 torch='(ATen|torch|c10)/'
 forbid "$torch" jobs/pixels/* jobs/random.* jobs/settings.h jobs/batch_maker.h jobs/job_recipe.h jobs/rsb/rsb_recipe.* \
   jobs/rsb/rsb_batches.* jobs/rsb/mixing.* comm/bucket_plan.* comm/tree_sum.* comm/*communicator.* monitoring/* \
-  runner/recipe.* runner/sampler.* runner/schedules.* runner/loader.* runner/checkpoint_store.* runner/run_plan.*
+  runner/recipe.* runner/sampler.* runner/schedules.* runner/loader.* runner/run_plan.* \
+  runner/checkpoints/checkpoint_store.* runner/data/* runner/liveness/*
 
 [ "$failed" -eq 0 ] || echo "these includes point the wrong way (docs/architecture.md)" >&2
 exit "$failed"

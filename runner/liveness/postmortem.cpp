@@ -162,6 +162,13 @@ void Postmortem::say(const std::string& kind, const Diagnosis& diagnosis,
   for (size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 3) {
     text.replace(at, 1, "\n  ");
   }
+  // For scripts that start the run again elsewhere (deploy/run.sh).
+  std::string hosts;
+  for (const RankView& view : ranks) {
+    const bool suspect = std::ranges::count(diagnosis.suspects, view.rank) > 0;
+    if (suspect && hosts.find(view.host + "\n") == std::string::npos) hosts += view.host + "\n";
+  }
+  write_file(folder_ / "suspect_hosts", hosts);
   std::fprintf(stderr, "error[%s]: %s\nhelp: records and stacks of all ranks: %s\n", id.c_str(),
                text.c_str(), folder_.c_str());
   put(folder_ / "report.json", json);

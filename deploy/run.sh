@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Trains by mpirun and starts again what a cluster broke: a new run, or one that is there already.
+#   deploy/run.sh [--again-when-stopped] -np N [--host a:8,b:8,spare:8] [options of mpirun] -- RECIPE RUN [options of train]
+# Starts again after the codes 70, 71, 72 and 137 (a hang, a collective, a lost rank), without the hosts that the
+# post-mortem suspects where --host has slots enough without them; after 75 (stopped as asked) with
+# --again-when-stopped; never after others. Gives up after 3 starts in a row that came no further.
+# LOCKSTEP names the program [lockstep], MPIRUN the launcher [mpirun].
+set -u
+
+usage() { sed -n '2,3s/^# *//p' "$0" >&2; exit 2; }
+say() { printf 'run.sh: %s\n' "$*" >&2; }
+
+again_when_stopped=no ranks='' hosts='' options=()
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+  case "$1" in
+    --again-when-stopped) again_when_stopped=yes ;;
+    -np | -n) ranks=${2:?}; shift ;;
+    --host | -host | -H) hosts=${2:?}; shift ;;
+    *) options+=("$1") ;;
+  esac
+  shift
+done
+if [ $# -lt 3 ] || [ -z "$ranks" ]; then usage; fi
+recipe=$2 run=$3
+shift 3
+
+launcher=
+# What is asked of this script is asked of the run. A second TERM ends it at once.
+for signal in USR2 TERM INT; do
+  # shellcheck disable=SC2064  # the name of the signal is meant now
+  trap "[ -z \"\$launcher\" ] || kill -$signal \"\$launcher\"; [ $signal = USR2 ] || again=never" "$signal"
+done
+again=maybe
+
+# mpirun does not wait for ranks that save after a TERM: USR2 is what they are told.
+launch() {
+  local words=(train "$recipe" --run "$run")
+  [ ! -e "$run/recipe.toml" ] || words=(resume "$run")
+  "${MPIRUN:-mpirun}" -np "$ranks" ${hosts:+--host "$hosts"} ${options[@]+"${options[@]}"} \
+    "${LOCKSTEP:-lockstep}" "${words[@]}" "$@" &
+  launcher=$!
+  code=0
+  wait "$launcher" || code=$?
+  while kill -0 "$launcher" 2> /dev/null; do   # a trap ends `wait`
+    code=0
+    wait "$launcher" || code=$?
+  done
+  launcher=
+}
+
+slots() { tr , '\n' <<< "$1" | awk -F: 'NF { n += NF > 1 ? $2 : 1 } END { print n + 0 }'; }
+
+# The hosts that the newest post-mortem names, left out where the others are enough.
+leave_out_suspects() {
+  local report suspect rest
+  report=$(find "$run/postmortem" -name suspect_hosts -newer "$started" 2> /dev/null | sort | tail -n 1)
+  [ -n "$report" ] && [ -n "$hosts" ] || return 0
+  while read -r suspect; do
+    rest=$(tr , '\n' <<< "$hosts" | awk -F: -v out="$suspect" '$1 != out' | paste -sd,)
+    if [ "$(slots "$rest")" -ge "$ranks" ] && [ "$rest" != "$hosts" ]; then
+      hosts=$rest
+      say "without $suspect from here on"
+    fi
+  done < "$report"
+}
+
+# The step that the last start began with: what it came to is seen by the next.
+from_step() { sed -n 's/^ *"from_step": \([0-9]*\).*/\1/p' "$run/run.json" 2> /dev/null || true; }
+
+never_saved() { ! ls "$run"/checkpoints/step-*/manifest.json > /dev/null 2>&1; }
+
+started=$(mktemp)
+trap 'rm -f "$started"' EXIT
+came_from=none without_progress=0 starts=0
+while :; do
+  touch "$started"
+  starts=$((starts + 1))
+  launch "$@"
+  case "$code" in
+    70 | 71 | 72 | 137) ;;
+    66) if [ "$starts" -eq 1 ] || ! never_saved; then exit "$code"; fi
+      # Killed before anything was saved: nothing is lost by beginning again.
+      mv "$run" "$run.unsaved-$(date -u +%Y%m%dT%H%M%SZ)-$starts" ;;
+    75) [ "$again_when_stopped" = yes ] || exit "$code" ;;
+    *) exit "$code" ;;
+  esac
+  [ "$again" != never ] || exit "$code"
+  without_progress=$((without_progress + 1))
+  from=$(from_step)
+  [ "$from" = "$came_from" ] || without_progress=1
+  came_from=$from
+  if [ "$without_progress" -gt 3 ]; then
+    say "3 starts again after step ${came_from:-0} came no further; the last code is $code"
+    exit "$code"
+  fi
+  leave_out_suspects
+  say "ended with code $code; starting again"
+done
