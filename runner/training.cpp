@@ -330,6 +330,7 @@ void Training::start_publishing() {
 
 // A run that is done may stay for its last numbers to be seen.
 ExitCode Training::end(ExitCode code) {
+  enter(Phase::ended);
   if (!publisher_) return code;
   const bool done = code == ExitCode::done;
   if (done && publisher_->port() != 0 && plan_.options.monitoring.linger_seconds > 0.0)

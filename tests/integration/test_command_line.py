@@ -9,8 +9,9 @@ from pathlib import Path
 from support import run
 
 FROZEN = Path(__file__).parent / "command_line"
-VERBS = ["", "train", "resume", "eval", "export", "validate", "plan", "batch", "preview", "data", "data make", "data pack",
-         "bench", "bench data", "bench step", "bench sum", "bench checkpoint", "ctl", "inspect", "verify", "plot", "metrics"]
+VERBS = ["", "train", "resume", "eval", "export", "validate", "plan", "batch", "preview", "data", "data make",
+         "data pack", "bench", "bench data", "bench step", "bench sum", "bench checkpoint", "ctl", "inspect", "verify",
+         "plot", "metrics"]
 
 
 class CommandLine(unittest.TestCase):

@@ -123,6 +123,16 @@ class Losses(HangTest):
         self.assertFalse((folder / "postmortem").exists())
 
 
+class NoHangs(HangTest):
+    def test_staying_for_the_last_scrape_is_none(self):
+        folder = self.folder / "lingers"
+        done = self.ok(run("train", self.recipe, "--run", folder, "--set", "check.hang_after=1s", "--set",
+                           "schedule.epochs=1", "--set", "schedule.warmup_epochs=0", "--set", "monitoring.port=0",
+                           "--set", "monitoring.linger=5s", ranks=2))
+        self.assertNotIn("error[", done.err)
+        self.assert_nothing_left(folder)
+
+
 class Afterwards(SameRunTest, HangTest):
     def test_a_run_that_hung_resumes_to_the_same_bits(self):
         folder = self.folder / "resumed"
