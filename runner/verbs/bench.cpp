@@ -14,6 +14,7 @@
 #include "runner/model.h"
 #include "runner/source.h"
 #include "runner/step.h"
+#include "runner/stopwatch.h"
 #include "runner/training.h"
 #include "runner/verbs/torch_verbs.h"
 
@@ -25,18 +26,6 @@ using Numbers = nlohmann::ordered_json;
 
 constexpr int64_t kWarmUp = 2;  // repetitions that do not count: memory and code come in
 constexpr int64_t kImageNetPictures = 1281167;
-
-class Stopwatch {
- public:
-  // Seconds since the last call, at first since it was made.
-  double lap() {
-    const auto now = std::chrono::steady_clock::now();
-    return std::chrono::duration<double>(now - std::exchange(start_, now)).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-};
 
 // Of all but the first kWarmUp.
 double median(std::vector<double> seconds) {

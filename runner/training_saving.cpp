@@ -1,0 +1,80 @@
+// When the loop saves, and what it does about what cannot be saved.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "comm/error.h"
+#include "runner/stopwatch.h"
+#include "runner/training.h"
+
+namespace lockstep::runner {
+double Training::checkpoint_interval_seconds() const {
+  const Interval& every = plan_.options.checkpoint_every;
+  // A tenth of a second stands for what the writing takes from the steps meanwhile.
+  return every.automatic ? least_loss_seconds(waited_seconds_ + 0.1, world_.size()) : every.seconds;
+}
+
+bool Training::checkpoint_due(const StepResult& sums) const {
+  const int64_t every = plan_.options.checkpoint_every.steps;
+  return sums.votes.save || sums.votes.stop || progress_.step == plan_.steps ||
+         (every > 0 && progress_.step % every == 0);
+}
+
+void Training::save_if_due(const StepResult& sums) {
+  const Stopwatch watch;
+  const int64_t copy_every = plan_.options.copy_every_steps;
+  if (checkpoint_due(sums)) {
+    enter(Phase::checkpoint);
+    saved_at_seconds_ = progress_.seconds;
+    if (publisher_) publisher_->metrics().enter(monitoring::RunState::saving);
+    look_after_writing(TieredCheckpoints::Wait::yes);
+    checkpoints_.save(progress_, TieredCheckpoints::Tier::disk);
+    if (!publisher_) return;
+    publisher_->metrics().waited_for_checkpoint(watch.seconds());
+    publisher_->metrics().enter(monitoring::RunState::running);
+  } else {
+    look_after_writing(TieredCheckpoints::Wait::no);
+    if (copy_every == 0 || progress_.step % copy_every != 0) return;
+    checkpoints_.save(progress_, TieredCheckpoints::Tier::memory);
+  }
+}
+
+// What follows changes the arenas.
+void Training::finish_copy() {
+  const Stopwatch watch;
+  if (!checkpoints_.finish_copy()) {
+    give_up(fmt::format("step {}: the update made weights that are not finite", progress_.step));
+  }
+  const double waited = watch.seconds();
+  waited_seconds_ = std::max(waited, 0.9 * waited_seconds_);
+  if (publisher_) publisher_->metrics().waited_for_checkpoint(waited);
+}
+
+// A full disk may be mended before the next checkpoint is due.
+void Training::look_after_writing(TieredCheckpoints::Wait wait) {
+  constexpr int most = 3;
+  try {
+    note_saved(checkpoints_.collect(wait));
+  } catch (const WriteError& error) {
+    if (publisher_) publisher_->metrics().save_failed("disk");
+    if (++unsaved_ == most) throw;
+    warn(fmt::format("a checkpoint could not be written: {}; {}", error.what(), error.help()));
+  }
+}
+
+void Training::finish_saving() {
+  enter(Phase::checkpoint);
+  finish_copy();
+  note_saved(checkpoints_.collect(TieredCheckpoints::Wait::yes));
+}
+
+void Training::note_saved(const std::optional<SavedCheckpoint>& saved) {
+  if (!saved) return;
+  unsaved_ = 0;
+  if (publisher_)
+    publisher_->metrics().saved("disk", saved->progress.step, saved->seconds, saved->bytes);
+  log_.note(fmt::format("saved step {} in {:.2f} s", saved->progress.step, saved->seconds));
+}
+
+}  // namespace lockstep::runner
