@@ -131,7 +131,7 @@ bool Snapshot::copy(const Arenas& from, const Progress& progress) {
   for (size_t i = 0; i < copies.size(); ++i) {
     const Copied copied = copies[i].get();
     header().hashes[i] = copied.hash;
-    finite = finite && copied.finite;
+    if (source[i].is_same(from.parameters)) finite = copied.finite;
   }
   if (!finite) return false;
   header().layout = layout_;

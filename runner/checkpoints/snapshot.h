@@ -20,7 +20,7 @@ class Snapshot {
   /// enough of it.
   Snapshot(const Arenas& layout, const std::filesystem::path& file);
 
-  /// Copies. False where anything is not a finite number: it then holds nothing.
+  /// Copies. False where a parameter is not a finite number: it then holds nothing.
   bool copy(const Arenas& from, const Progress& progress);
   /// How far the state has come that it holds; checks every byte.
   std::optional<Progress> verified() const;
