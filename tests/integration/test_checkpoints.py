@@ -87,6 +87,14 @@ class Copies(SameRunTest):
         self.assert_same_run(folder)
 
 
+class Intervals(RunTest):
+    def test_how_often_is_checked(self):
+        for every in ("auto", "0", "500", "90s", "10m"):
+            self.ok(run("validate", self.recipe, "--set", f"checkpoint.every={every}"))
+        self.assert_error(run("validate", self.recipe, "--set", "checkpoint.every=often"), 2, "E105",
+                          "checkpoint.every", "auto")
+
+
 class FullDisk(RunTest):
     """The run's folder on a file system of its own, as small as is wanted."""
 

@@ -6,8 +6,10 @@
 
 #include <fstream>
 #include <limits>
+#include <utility>
 
 #include "comm/error.h"
+#include "runner/checkpoints/tiered_checkpoints.h"
 #include "runner/files.h"
 #include "runner/model.h"
 #include "tests/runner/support.h"
@@ -101,6 +103,22 @@ TEST_F(SnapshotTest, OfAnotherModelIsNone) {
 
 TEST_F(SnapshotTest, WithoutRoomItIsNotMade) {
   EXPECT_THROW(Snapshot(model_.arenas, "/proc/copy"), WriteError);
+}
+
+// A checkpoint every T seconds costs cost / T of the time, and a failure half of T on average.
+TEST(LeastLoss, IsTheIntervalThatLosesLeast) {
+  const double between_failures = 16384.0 * 54.0 * 86400.0 / 419.0;
+  for (const auto& [cost, ranks] :
+       {std::pair(0.2, 64), std::pair(1.0, 512), std::pair(5.0, 1024)}) {
+    const auto lost = [&, cost = cost, ranks = ranks](double interval) {
+      return cost / interval + 0.5 * interval * ranks / between_failures;
+    };
+    const double best = least_loss_seconds(cost, ranks);
+    EXPECT_LT(lost(best), lost(best * 1.01));
+    EXPECT_LT(lost(best), lost(best / 1.01));
+  }
+  EXPECT_EQ(least_loss_seconds(1e-9, 1 << 20), 60.0);
+  EXPECT_EQ(least_loss_seconds(1e6, 1), 3600.0);
 }
 
 }  // namespace
