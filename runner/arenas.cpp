@@ -103,6 +103,12 @@ std::vector<at::Tensor> Arenas::all() const {
   return all;
 }
 
+size_t Arenas::bytes() const {
+  size_t bytes = 0;
+  for (const at::Tensor& arena : all()) bytes += arena.nbytes();
+  return bytes;
+}
+
 std::vector<UpdateSegment> Arenas::update_segments() const {
   std::vector<UpdateSegment> segments;
   for (size_t i = 0; i < parameter_table.count(); ++i) {

@@ -55,6 +55,7 @@ struct Arenas {
 
   /// Every arena that there is.
   std::vector<at::Tensor> all() const;
+  size_t bytes() const;  // of all of them
 
   std::vector<UpdateSegment> update_segments() const;
   /// Moves the averages of those buffers that are averaged; parameters follow in update().

@@ -2,40 +2,29 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
-#include <utility>
+#include <cstddef>
+#include <vector>
 
+#include "comm/broadcast_sized.h"
 #include "comm/error.h"
 #include "runner/files.h"
 
 namespace lockstep::runner {
-namespace {
-
-std::vector<std::byte> broadcast_bytes(std::vector<std::byte> bytes,
-                                       comm::Communicator& communicator) {
-  uint64_t size = bytes.size();
-  communicator.broadcast(std::as_writable_bytes(std::span(&size, 1)), 0);
-  bytes.resize(size);
-  communicator.broadcast(bytes, 0);
-  return bytes;
-}
-
-}  // namespace
-
 Dataset open_on_one_rank(const std::filesystem::path& place, Labels labels,
                          comm::Communicator& communicator) {
   if (communicator.size() == 1) return Dataset::open(place, labels);
   if (communicator.rank() == 0) {
     Dataset set = Dataset::open(place, labels);
-    broadcast_bytes(set.index().to_bytes(), communicator);
+    comm::broadcast_sized(set.index().to_bytes(), communicator);
     return set;
   }
-  return {place, SetIndex::from_bytes(broadcast_bytes({}, communicator), place)};
+  return {place, SetIndex::from_bytes(comm::broadcast_sized(std::vector<std::byte>(), communicator),
+                                      place)};
 }
 
 void keep_index(const RunDirectory& run, const Dataset& training_set) {
   const std::vector<std::byte> bytes = training_set.index().to_bytes();
-  replace_file(run.training_index(), {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  replace_file(run.training_index(), bytes);
 }
 
 void refuse_changed_set(const RunDirectory& run, const Dataset& training_set) {

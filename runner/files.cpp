@@ -55,8 +55,12 @@ void write_file(const fs::path& file, std::string_view text) {
 }
 
 void replace_file(const fs::path& file, std::string_view text) {
+  replace_file(file, std::as_bytes(std::span(text)));
+}
+
+void replace_file(const fs::path& file, std::span<const std::byte> bytes) {
   const fs::path aside = file.string() + ".tmp";
-  write_file(aside, text);
+  write_file(aside, {bytes});
   if (::rename(aside.c_str(), file.c_str()) != 0) fail_to("replace", file, errno);
   sync_folder(file.parent_path());
 }

@@ -46,6 +46,7 @@ void write_file(const std::filesystem::path& file, std::string_view text);
 
 /// Replaces `file` so that a reader sees the old text or the new one, never half of it.
 void replace_file(const std::filesystem::path& file, std::string_view text);
+void replace_file(const std::filesystem::path& file, std::span<const std::byte> bytes);
 
 /// Throws the WriteError (E501) of an errno: "cannot <what> '<path>': ...", with its cure.
 [[noreturn]] void fail_to(const char* what, const std::filesystem::path& path, int error);

@@ -67,12 +67,4 @@ comm::Communicator& arena_communicator(const Device& device, comm::Communicator&
   return *owner;
 }
 
-std::string broadcast_text(const std::string& text, comm::Communicator& communicator) {
-  uint64_t size = text.size();
-  communicator.broadcast(std::as_writable_bytes(std::span(&size, 1)), 0);
-  std::string result = communicator.rank() == 0 ? text : std::string(size, '\0');
-  communicator.broadcast(std::as_writable_bytes(std::span(result)), 0);
-  return result;
-}
-
 }  // namespace lockstep::runner

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include "comm/communicator.h"
 #include "jobs/placement.h"
@@ -32,8 +31,5 @@ void keep_freed_memory();
 /// a GPU, then owned by `owner`.
 comm::Communicator& arena_communicator(const Device& device, comm::Communicator& control,
                                        std::unique_ptr<comm::Communicator>& owner);
-
-/// Rank 0's text, for all.
-std::string broadcast_text(const std::string& text, comm::Communicator& communicator);
 
 }  // namespace lockstep::runner

@@ -10,12 +10,12 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "comm/error.h"
 #include "runner/files.h"
+#include "runner/process_state.h"
 #include "runner/world.h"
 
 namespace lockstep::runner {
@@ -27,25 +27,11 @@ constexpr std::chrono::seconds kBetweenTouches{5};
 constexpr std::chrono::seconds kAbandonedAfter{30};
 constexpr std::chrono::seconds kGrace{5};
 
-// Field 22 of /proc/PID/stat, counted behind the name, which may hold anything; empty without a
-// process, or where nobody has yet taken note that it ended (state Z).
-std::string process_start(int process) {
-  std::ifstream stream(fmt::format("/proc/{}/stat", process));
-  std::string stat;
-  std::getline(stream, stat);
-  size_t at = stat.rfind(')');
-  if (at == std::string::npos || stat.substr(at, 3) == ") Z" || stat.substr(at, 3) == ") X")
-    return {};
-  for (int field = 2; field < 22 && at != std::string::npos; ++field) at = stat.find(' ', at + 1);
-  return at == std::string::npos ? std::string()
-                                 : stat.substr(at + 1, stat.find(' ', at + 1) - at - 1);
-}
-
 Owner self() {
   const char* job = std::getenv("SLURM_JOB_ID");
   return {.host = host_name(),
           .process = getpid(),
-          .process_start = process_start(getpid()),
+          .process_start = start_of(getpid()),
           .job = job == nullptr ? "" : job};
 }
 
@@ -97,7 +83,7 @@ bool is_touched(const fs::path& file) {
 
 bool is_alive(const Owner& owner, const fs::path& file) {
   if (owner.host != host_name()) return is_touched(file);
-  const std::string start = process_start(owner.process);
+  const std::string start = start_of(owner.process);
   return !start.empty() && start == owner.process_start;
 }
 

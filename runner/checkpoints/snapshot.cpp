@@ -41,12 +41,6 @@ uint64_t layout_of(const Arenas& arenas) {
   return XXH3_64bits(text.data(), text.size());
 }
 
-size_t bytes_of(const Arenas& arenas) {
-  size_t bytes = 0;
-  for (const at::Tensor& arena : arenas.all()) bytes += arena.nbytes();
-  return bytes;
-}
-
 // Pages that memory lacks would otherwise end the process when they are touched.
 Descriptor open_with_room(const std::filesystem::path& file, size_t bytes) {
   Descriptor descriptor(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -105,7 +99,7 @@ struct Snapshot::Header {
 void Snapshot::Unmap::operator()(std::byte* memory) const { ::munmap(memory, bytes); }
 
 Snapshot::Snapshot(const Arenas& layout, const std::filesystem::path& file)
-    : memory_(nullptr, Unmap{kHeaderBytes + bytes_of(layout)}), layout_(layout_of(layout)) {
+    : memory_(nullptr, Unmap{kHeaderBytes + layout.bytes()}), layout_(layout_of(layout)) {
   const size_t bytes = memory_.get_deleter().bytes;
   memory_.reset(map(file, bytes));
   std::byte* next = memory_.get() + kHeaderBytes;

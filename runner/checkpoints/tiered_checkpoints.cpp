@@ -18,21 +18,15 @@
 #include "comm/error.h"
 #include "runner/checkpoints/checkpoint.h"
 #include "runner/node_memory.h"
+#include "runner/stopwatch.h"
 
 namespace lockstep::runner {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
 
 // What a run that died and was not resumed for so long left in memory, the next one frees.
 constexpr std::chrono::hours kLeftOver{24};
-
-int64_t bytes_of(const Arenas& arenas) {
-  int64_t bytes = 0;
-  for (const at::Tensor& arena : arenas.all()) bytes += static_cast<int64_t>(arena.nbytes());
-  return bytes;
-}
 
 Descriptor lock(const fs::path& folder, int flags) {
   Descriptor file(::open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -68,7 +62,7 @@ TieredCheckpoints::TieredCheckpoints(const RunPlan& plan, const Arenas& arenas, 
                                      const Report& report)
 
     : plan_(plan), arenas_(arenas), store_(run.checkpoints()), writes_(world.rank() == 0) {
-  if (writes_) store_.probe(bytes_of(arenas));
+  if (writes_) store_.probe(static_cast<int64_t>(arenas.bytes()));
   if (world.local_rank() == 0 && plan.options.copy_every_steps > 0) {
     try {
       make_copies(folder_of_user(plan.options.memory_folder) / id);
@@ -76,7 +70,7 @@ TieredCheckpoints::TieredCheckpoints(const RunPlan& plan, const Arenas& arenas, 
       copies_.clear();
       remove_copies();
       report(fmt::format("no copies of the state in this node's memory, which need {} MB: {}",
-                         2 * bytes_of(arenas) / 1000000, error.what()));
+                         2 * arenas.bytes() / 1000000, error.what()));
     }
   }
   if (copies_.empty() && writes_) copies_.emplace_back(arenas, "");
@@ -125,11 +119,10 @@ void TieredCheckpoints::begin_writing(const Snapshot& copy, const Progress& prog
   const auto write = [this, &copy, progress,
                       copying = copying_]() -> std::optional<SavedCheckpoint> {
     if (!copying.get()) return std::nullopt;
-    const Clock::time_point start = Clock::now();
+    const Stopwatch watch;
     store_.save(progress, plan_.recipe.resolved_json(), plan_.options.checkpoints_kept,
                 [&copy](const fs::path& folder) { write_arenas(copy.arenas(), folder); });
-    const std::chrono::duration<double> seconds = Clock::now() - start;
-    return SavedCheckpoint{.progress = progress, .seconds = seconds.count(), .bytes = copy.bytes()};
+    return SavedCheckpoint{.progress = progress, .seconds = watch.seconds(), .bytes = copy.bytes()};
   };
   written_ = &copy;
   writing_ = std::async(std::launch::async, write);

@@ -201,7 +201,7 @@ PackResult pack(const Dataset& set, const fs::path& folder, const PackOptions& o
     }
   }
   const std::vector<std::byte> bytes = index.to_bytes();
-  replace_file(shard_index(folder), {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  replace_file(shard_index(folder), bytes);
   fs::remove(unfinished_index(folder));
   sync_folder(folder);
   return {.written = count - found, .found = found};

@@ -15,9 +15,9 @@
 #include "runner/files.h"
 #include "runner/liveness/diagnosis.h"
 #include "runner/liveness/postmortem.h"
-#include "runner/liveness/process_state.h"
 #include "runner/liveness/rank_block.h"
 #include "runner/liveness/rank_signal.h"
+#include "runner/process_state.h"
 #include "runner/world.h"
 
 namespace lockstep::runner {

@@ -8,6 +8,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "comm/broadcast_sized.h"
 #include "comm/gather_rows.h"
 #include "runner/checkpoints/checkpoint.h"
 #include "runner/files.h"
@@ -58,7 +59,8 @@ std::vector<std::pair<std::string, at::Tensor>> empty_outputs(
     }
   }
   std::vector<std::pair<std::string, at::Tensor>> outputs;
-  for (const auto& entry : nlohmann::json::parse(broadcast_text(shapes.dump(), communicator))) {
+  for (const auto& entry :
+       nlohmann::json::parse(comm::broadcast_sized(shapes.dump(), communicator))) {
     outputs.emplace_back(entry[0], at::zeros(entry[2].get<std::vector<int64_t>>(),
                                              static_cast<at::ScalarType>(entry[1].get<int>())));
   }

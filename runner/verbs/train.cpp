@@ -7,6 +7,7 @@
 #include <optional>
 #include <random>
 
+#include "comm/broadcast_sized.h"
 #include "runner/checkpoints/tiered_checkpoints.h"
 #include "runner/data_sets.h"
 #include "runner/files.h"
@@ -148,7 +149,7 @@ ExitCode train(World& world, const TrainOptions& options) {
       std::move(recipe), {.defaults = launch_defaults(world), .ranks = &world.communicator()});
   RunDirectory run{options.run.empty() ? default_run_folder(recipe_name(options.recipe))
                                        : fs::path(options.run)};
-  run.root = broadcast_text(run.root.string(), world.communicator());
+  run.root = comm::broadcast_sized(run.root.string(), world.communicator());
   std::optional<RunLock> lock;
   if (world.rank() == 0) {
     create_run(run.root, plan.recipe.resolved_toml());
@@ -156,14 +157,14 @@ ExitCode train(World& world, const TrainOptions& options) {
     lock.emplace(run);
   }
   world.communicator().barrier();
-  Liveness liveness(world, run, broadcast_text(launch_name(), world.communicator()),
+  Liveness liveness(world, run, comm::broadcast_sized(launch_name(), world.communicator()),
                     plan.options.check.hang_seconds);
   if (!liveness.failure().empty())
     say(world, "warning: nobody watches for hangs: " + liveness.failure());
   const StopSignals signals(liveness.told_to_end());
   Model model(plan, device.placement);
   model.start(plan);
-  const std::string id = broadcast_text(new_id(), world.communicator());
+  const std::string id = comm::broadcast_sized(new_id(), world.communicator());
   TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
   introduce(plan, world, run, id, {});
   return train_to_the_end(plan, model, world, device, run, checkpoints, liveness, {},
@@ -188,12 +189,13 @@ ExitCode resume(World& world, const ResumeOptions& options) {
     refuse_changed_set(run, *plan.training_set);
   }
   world.communicator().barrier();
-  Liveness liveness(world, run, broadcast_text(launch_name(), world.communicator()),
+  Liveness liveness(world, run, comm::broadcast_sized(launch_name(), world.communicator()),
                     plan.options.check.hang_seconds);
   if (!liveness.failure().empty())
     say(world, "warning: nobody watches for hangs: " + liveness.failure());
   const StopSignals signals(liveness.told_to_end());
-  const std::string id = broadcast_text(world.rank() == 0 ? id_of(run) : "", world.communicator());
+  const std::string id =
+      comm::broadcast_sized(world.rank() == 0 ? id_of(run) : std::string(), world.communicator());
   TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
   const auto accept = [&plan](const fs::path& checkpoint) {
     refuse_other_recipe(plan, read_manifest(checkpoint), checkpoint);

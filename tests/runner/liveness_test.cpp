@@ -3,8 +3,8 @@
 #include "comm/error.h"
 #include "runner/files.h"
 #include "runner/liveness/diagnosis.h"
-#include "runner/liveness/process_state.h"
 #include "runner/liveness/rank_block.h"
+#include "runner/process_state.h"
 #include "tests/runner/support.h"
 
 namespace lockstep::runner {

@@ -1,4 +1,4 @@
-#include "runner/liveness/process_state.h"
+#include "runner/process_state.h"
 
 #include <fmt/format.h>
 
@@ -40,6 +40,15 @@ std::string state_of(int process) {
     default:
       return "running";
   }
+}
+
+// Field 22; the state is field 3.
+std::string start_of(int process) {
+  if (state_of(process) == "gone") return {};
+  std::istringstream fields = after_name(process);
+  std::string start;
+  for (int field = 3; field <= 22; ++field) fields >> start;
+  return fields ? start : std::string();
 }
 
 std::optional<int> parent_of(int process) {
