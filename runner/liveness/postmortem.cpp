@@ -20,10 +20,17 @@ using Json = nlohmann::ordered_json;
 constexpr double kSilent = 15.0;  // seconds; a shared file system may show a change late
 
 Json to_json(const RankView& view) {
-  return {{"rank", view.rank},       {"host", view.host},
-          {"process", view.process}, {"step", view.step},
-          {"phase", view.phase},     {"seconds_in_phase", view.seconds},
-          {"state", view.state},     {"limit_seconds", view.limit_seconds}};
+  return {{"rank", view.rank},
+          {"host", view.host},
+          {"process", view.process},
+          {"step", view.step},
+          {"phase", view.phase},
+          {"seconds_in_phase", view.seconds},
+          {"state", view.state},
+          {"limit_seconds", view.limit_seconds},
+          {"steps_timed", view.steps_timed},
+          {"compute_seconds", view.compute_seconds},
+          {"data_seconds", view.data_seconds}};
 }
 
 RankView from_json(const Json& json) {
@@ -34,6 +41,9 @@ RankView from_json(const Json& json) {
           .phase = json.at("phase").get<Phase>(),
           .seconds = json.at("seconds_in_phase"),
           .limit_seconds = json.at("limit_seconds"),
+          .steps_timed = json.at("steps_timed"),
+          .compute_seconds = json.at("compute_seconds"),
+          .data_seconds = json.at("data_seconds"),
           .state = json.at("state")};
 }
 

@@ -40,7 +40,8 @@ struct RankBlock::Memory {
   std::atomic<int> told_to_end;
   std::atomic<bool> ended;
   int64_t first_step;
-  std::array<std::atomic<int64_t>, kPhases> longest;
+  std::array<std::atomic<int64_t>, kPhases> longest, total;
+  std::atomic<int64_t> steps_timed;
   std::atomic<uint64_t> entered;  // the last one is now
   std::array<Slot, kEntries> entries;
 
@@ -93,8 +94,12 @@ void RankBlock::enter(Phase phase, int64_t step) {
   if (memory.entered > 0) {
     const Memory::Slot& last = memory.newest();
     const bool settled = memory.first_step >= 0 && step >= memory.first_step + kFirstSteps;
-    std::atomic<int64_t>& longest = memory.longest[static_cast<size_t>(last.phase.load())];
-    if (settled) longest = std::max<int64_t>(longest, now - last.at);
+    const auto left = static_cast<size_t>(last.phase.load());
+    if (settled) {
+      memory.longest[left] = std::max<int64_t>(memory.longest[left], now - last.at);
+      memory.total[left] += now - last.at;
+      if (phase == Phase::update) ++memory.steps_timed;
+    }
   }
   if (phase == Phase::data && memory.first_step < 0) memory.first_step = step;
   Memory::Slot& slot = memory.entries[memory.entered % kEntries];
@@ -125,6 +130,12 @@ bool RankBlock::was_told_to_end() const { return memory_->told_to_end != 0; }
 RankBlock::Entry RankBlock::now() const {
   const Memory::Slot& slot = memory_->newest();
   return {slot.step, slot.phase, seconds_of(slot.at)};
+}
+
+int64_t RankBlock::steps_timed() const { return memory_->steps_timed; }
+
+double RankBlock::total_seconds(Phase phase) const {
+  return seconds_of(memory_->total[static_cast<size_t>(phase)]);
 }
 
 double RankBlock::longest_seconds(Phase phase) const {

@@ -48,6 +48,10 @@ class RankBlock {
   /// How long the rank was ever in this phase, the first steps left out; 0: not known yet.
   double longest_seconds(Phase phase) const;
 
+  /// Updates that it made, and its time in a phase over all of them; the first steps left out.
+  int64_t steps_timed() const;
+  double total_seconds(Phase phase) const;
+
  private:
   struct Memory;
   struct Unmap {

@@ -154,6 +154,9 @@ RankView Watcher::view(const Watched& rank) const {
           .phase = now.phase,
           .seconds = monotonic_seconds() - now.at_seconds,
           .limit_seconds = limit_seconds(rank.block),
+          .steps_timed = rank.block.steps_timed(),
+          .compute_seconds = rank.block.total_seconds(Phase::compute),
+          .data_seconds = rank.block.total_seconds(Phase::data),
           .state = rank.gone ? "gone" : state_of(rank.block.process())};
 }
 
