@@ -11,8 +11,8 @@ packages=(
   g++ cmake ninja-build ccache mold git pkg-config python3 python3-venv   # to build
   openmpi-bin libopenmpi-dev                                              # ranks
   libtomlplusplus-dev libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libxxhash-dev
-  libjpeg62-turbo-dev libpng-dev prometheus-cpp-dev
-  libgtest-dev libgmock-dev prometheus shellcheck                         # to test (promtool is in prometheus)
+  libjpeg62-turbo-dev libpng-dev prometheus-cpp-dev libcairo2-dev fonts-dejavu-core
+  libgtest-dev libgmock-dev prometheus shellcheck  # to test (promtool is in prometheus)
   slurm-wlm munge iproute2                                                # to test: a cluster of two nodes
 )
 wheels=(
