@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "monitoring/step_seconds.h"
 #include "runner/liveness/rank_block.h"
 
 namespace lockstep::runner {
@@ -20,6 +21,8 @@ struct RankView {
   double compute_seconds = 0.0;  // and what they took of forward and backward
   double data_seconds = 0.0;     // and of waiting for pictures
   std::string state;             // "running", "stopped by a signal", ...; "gone" without a process
+  monitoring::StepSeconds last_step;
+  double mean_compute_seconds = 0.0;  // over the last ten steps or so
 };
 
 /// Who holds the others up, as far as it can be seen, and the sentence that says so.

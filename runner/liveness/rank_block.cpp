@@ -11,6 +11,7 @@
 #include <chrono>
 #include <utility>
 
+#include "comm/error.h"
 #include "runner/files.h"
 
 namespace lockstep::runner {
@@ -42,6 +43,8 @@ struct RankBlock::Memory {
   int64_t first_step;
   std::array<std::atomic<int64_t>, kPhases> longest, total;
   std::atomic<int64_t> steps_timed;
+  std::atomic<double> step_seconds, data_wait_seconds, compute_seconds, sum_seconds, update_seconds;
+  std::atomic<double> mean_compute_seconds;
   std::atomic<uint64_t> entered;  // the last one is now
   std::array<Slot, kEntries> entries;
 
@@ -109,6 +112,19 @@ void RankBlock::enter(Phase phase, int64_t step) {
   ++memory.entered;
 }
 
+void RankBlock::publish(const monitoring::StepSeconds& seconds) {
+  constexpr double kNewest = 0.1;
+  Memory& memory = *memory_;
+  memory.step_seconds = seconds.step;
+  memory.data_wait_seconds = seconds.data_wait;
+  memory.compute_seconds = seconds.compute;
+  memory.sum_seconds = seconds.sum;
+  memory.update_seconds = seconds.update;
+  const double mean = memory.mean_compute_seconds;
+  memory.mean_compute_seconds =
+      mean == 0.0 ? seconds.compute : mean + kNewest * (seconds.compute - mean);
+}
+
 void RankBlock::end() { memory_->ended = true; }
 std::atomic<int>& RankBlock::told_to_end() { return memory_->told_to_end; }
 
@@ -138,8 +154,34 @@ double RankBlock::total_seconds(Phase phase) const {
   return seconds_of(memory_->total[static_cast<size_t>(phase)]);
 }
 
+monitoring::StepSeconds RankBlock::last_step() const {
+  return {.step = memory_->step_seconds,
+          .data_wait = memory_->data_wait_seconds,
+          .compute = memory_->compute_seconds,
+          .sum = memory_->sum_seconds,
+          .update = memory_->update_seconds};
+}
+
+double RankBlock::mean_compute_seconds() const { return memory_->mean_compute_seconds; }
+
 double RankBlock::longest_seconds(Phase phase) const {
   return seconds_of(memory_->longest[static_cast<size_t>(phase)]);
+}
+
+std::vector<RankBlock> open_blocks(const std::filesystem::path& folder,
+                                   const std::vector<int>& known) {
+  std::vector<RankBlock> blocks;
+  std::error_code code;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, code)) {
+    if (entry.path().extension() != ".block") continue;
+    try {
+      RankBlock block = RankBlock::open(entry.path());
+      if (std::ranges::count(known, block.rank()) == 0) blocks.push_back(std::move(block));
+    } catch (const WriteError&) {
+      // Not whole yet.
+    }
+  }
+  return blocks;
 }
 
 }  // namespace lockstep::runner
