@@ -11,13 +11,13 @@ packages=(
   g++ cmake ninja-build ccache mold git pkg-config python3 python3-venv   # to build
   openmpi-bin libopenmpi-dev                                              # ranks
   libtomlplusplus-dev libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libxxhash-dev
-  libjpeg62-turbo-dev libpng-dev prometheus-cpp-dev
-  libgtest-dev libgmock-dev prometheus shellcheck                         # to test (promtool is in prometheus)
+  libjpeg62-turbo-dev libpng-dev prometheus-cpp-dev libcurl4-openssl-dev libcairo2-dev fonts-dejavu-core
+  libgtest-dev libgmock-dev prometheus prometheus-pushgateway shellcheck  # to test (promtool is in prometheus)
   slurm-wlm munge iproute2                                                # to test: a cluster of two nodes
 )
 wheels=(
   torch==2.11.0 torchvision==0.26.0 timm==1.0.31                          # LibTorch; the peers of the tests
-  clang-format==14.0.6 'grafana-foundation-sdk==1769699998!10.1.0'
+  tensorboard==2.21.0 clang-format==14.0.6 'grafana-foundation-sdk==1769699998!10.1.0'
   'nvidia-cuda-nvcc==13.0.*' 'nvidia-nvvm==13.0.*' 'nvidia-cuda-crt==13.0.*' 'nvidia-cuda-cccl==13.0.*'
 )
 

@@ -77,6 +77,7 @@ int main(int argc, char** argv) {
   lockstep::runner::add_preview(app, chosen);
   lockstep::runner::add_data(app, chosen);
   lockstep::runner::add_bench(app, chosen);
+  lockstep::runner::add_status(app, chosen);
   lockstep::runner::add_ctl(app, chosen);
   lockstep::runner::add_inspect(app, chosen);
   lockstep::runner::add_verify(app, chosen);

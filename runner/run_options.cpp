@@ -105,7 +105,9 @@ MonitoringOptions read_monitoring(Recipe& recipe) {
       .address = recipe.text("monitoring.address", "0.0.0.0"),
       .port = static_cast<int>(recipe.integer("monitoring.port", 0, {-1, 65535})),
       .targets_folder = recipe.text("monitoring.targets", ""),
-      .text_folder = recipe.text("monitoring.text_file", "")};
+      .text_folder = recipe.text("monitoring.text_file", ""),
+      .push_gateway = recipe.text("monitoring.push_gateway", ""),
+      .most_ranks_each = recipe.integer("monitoring.per_rank", 512, {0, 1e6})};
   const std::string linger = recipe.text("monitoring.linger", "0s");
   const std::optional<double> seconds = parse_seconds(linger);
   if (!seconds) {

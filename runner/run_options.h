@@ -37,6 +37,8 @@ struct MonitoringOptions {
   std::string targets_folder;  // that Prometheus' file_sd_configs watch
   std::string text_folder;     // of node_exporter's textfile collector
   double linger_seconds = 0.0;
+  std::string push_gateway;     // that gets the last word of the run
+  int64_t most_ranks_each = 0;  // ranks of a run that have series of their own
 };
 
 /// What the runner itself reads of a recipe; everything that is not the job's.

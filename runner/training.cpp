@@ -42,9 +42,11 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
                   world.rank(), world.size(), host_name(), getpid(), progress.step, plan.steps,
                   plan.options.compute_threads, data_threads_));
   start_loader();
-  if (world.rank() != 0) return;
-  metrics_log_.emplace(run.metrics(), progress.step);
-  progress_line_.emplace();
+  if (world.rank() == 0) {
+    metrics_log_.emplace(run.metrics(), progress.step);
+    progress_line_.emplace();
+    start_events();
+  }
   start_publishing();
 }
 
@@ -65,6 +67,11 @@ ExitCode Training::run() {
     progress_.step += 1;
     progress_.samples += plan_.options.batch_size;
     progress_.seconds += step_seconds_;
+    liveness_.publish({.step = step_seconds_,
+                       .data_wait = data_wait_seconds_,
+                       .compute = compute_seconds_,
+                       .sum = sum_seconds_,
+                       .update = update_seconds_});
 
     if (rolled_back_from_other_weights(sums)) continue;
     report(sums, evaluate_if_due());
@@ -90,6 +97,7 @@ StepResult Training::sum_over_shards() {
     Stopwatch watch;
     const Loader::Slot* slot = loader_->next();
     data_wait_seconds_ += watch.lap();
+    if (progress_.step == 0 && i == 0) show_pictures(slot->arrays);
     enter(Phase::compute);
     const ShardBatch batch{slot->plan.key, batch_tensors(fields_, slot->arrays, device)};
     if (fault_) spoil_on_purpose(batch.tensors);

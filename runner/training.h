@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 
+#include "monitoring/event_file.h"
 #include "monitoring/metrics_log.h"
 #include "monitoring/progress.h"
 #include "monitoring/publisher.h"
@@ -58,7 +59,12 @@ class Training {
   void note_saved(const std::optional<SavedCheckpoint>& saved);
   void report(const StepResult& sums, jobs::Measures evaluation);
   void start_publishing();
+  void start_events();
+  void show_pictures(const jobs::ShardArrays& arrays);
+  void warn_of_events();
+  monitoring::PublisherOptions publisher_options(const MonitoringOptions& options) const;
   ExitCode end(ExitCode code);
+  void end_publishing(bool done);
   void warn(const std::string& text);
   void warn_once(const std::string& concern);
   Votes votes();
@@ -95,9 +101,11 @@ class Training {
   int64_t failed_step_ = 0;  // at which the last was found
 
   monitoring::RankLog log_;
+  std::optional<monitoring::Exposer> node_exposer_;  // of the first rank of any other node
 
   // Rank 0 alone.
   std::optional<monitoring::MetricsLog> metrics_log_;
+  std::optional<monitoring::EventFile> events_;
   std::optional<monitoring::ProgressLine> progress_line_;
   std::optional<monitoring::Publisher> publisher_;
 };

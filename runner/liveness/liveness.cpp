@@ -73,6 +73,7 @@ Liveness::Liveness(const World& world, const RunDirectory& run, const std::strin
     obey_rank_requests(blocks / (name + ".stacks"));
     if (world.local_rank() == 0)
       start_watcher(watch_command(world, run, blocks, launch, hang_seconds));
+    blocks_ = blocks;
   } catch (const WriteError& error) {
     failure_ = error.what();
   }
@@ -84,6 +85,10 @@ Liveness::~Liveness() {
 
 void Liveness::enter(Phase phase, int64_t step) {
   if (block_) block_->enter(phase, step);
+}
+
+void Liveness::publish(const monitoring::StepSeconds& seconds) {
+  if (block_) block_->publish(seconds);
 }
 
 std::atomic<int>* Liveness::told_to_end() { return block_ ? &block_->told_to_end() : nullptr; }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <filesystem>
 #include <optional>
 #include <string>
 
@@ -23,12 +24,17 @@ class Liveness {
   Liveness& operator=(const Liveness&) = delete;
 
   void enter(Phase phase, int64_t step);
+  /// A step is over.
+  void publish(const monitoring::StepSeconds& seconds);
+  /// Where the ranks of this node have their blocks; empty without a watch.
+  const std::filesystem::path& blocks() const { return blocks_; }
   /// For a signal handler; null without a watch.
   std::atomic<int>* told_to_end();
   /// Why there is no watch; empty where there is.
   const std::string& failure() const { return failure_; }
 
  private:
+  std::filesystem::path blocks_;
   std::optional<RankBlock> block_;
   std::string failure_;
 };

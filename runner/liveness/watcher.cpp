@@ -1,5 +1,6 @@
 #include "runner/liveness/watcher.h"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -11,7 +12,6 @@
 #include <thread>
 #include <vector>
 
-#include "comm/error.h"
 #include "runner/files.h"
 #include "runner/liveness/diagnosis.h"
 #include "runner/liveness/postmortem.h"
@@ -107,21 +107,15 @@ void Watcher::watch() {
 
 void Watcher::find_ranks() {
   if (static_cast<int>(ranks_.size()) == options_.ranks) return;
-  std::error_code code;
-  for (const fs::directory_entry& entry : fs::directory_iterator(options_.blocks, code)) {
-    if (entry.path().extension() != ".block") continue;
-    try {
-      RankBlock block = RankBlock::open(entry.path());
-      const auto known = [&](const Watched& rank) { return rank.block.rank() == block.rank(); };
-      if (std::ranges::any_of(ranks_, known)) continue;
-      const int process = block.process();
-      ranks_.push_back({.block = std::move(block),
-                        .process = open_process(process),
-                        .parent = parent_of(process).value_or(0),
-                        .stacks = fs::path(entry.path()).replace_extension(".stacks")});
-    } catch (const WriteError&) {
-      // Not whole yet.
-    }
+  std::vector<int> known;
+  for (const Watched& rank : ranks_) known.push_back(rank.block.rank());
+  for (RankBlock& block : open_blocks(options_.blocks, known)) {
+    const int process = block.process();
+    const fs::path stacks = options_.blocks / fmt::format("rank-{:05d}.stacks", block.rank());
+    ranks_.push_back({.block = std::move(block),
+                      .process = open_process(process),
+                      .parent = parent_of(process).value_or(0),
+                      .stacks = stacks});
   }
 }
 
@@ -154,7 +148,12 @@ RankView Watcher::view(const Watched& rank) const {
           .phase = now.phase,
           .seconds = monotonic_seconds() - now.at_seconds,
           .limit_seconds = limit_seconds(rank.block),
-          .state = rank.gone ? "gone" : state_of(rank.block.process())};
+          .steps_timed = rank.block.steps_timed(),
+          .compute_seconds = rank.block.total_seconds(Phase::compute),
+          .data_seconds = rank.block.total_seconds(Phase::data),
+          .state = rank.gone ? "gone" : state_of(rank.block.process()),
+          .last_step = rank.block.last_step(),
+          .mean_compute_seconds = rank.block.mean_compute_seconds()};
 }
 
 std::vector<RankView> Watcher::views() const {

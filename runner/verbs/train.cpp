@@ -52,7 +52,7 @@ std::string id_of(const RunDirectory& run) {
 }
 
 void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
-               const std::string& id, const Progress& progress) {
+               const std::string& id, const std::string& launch, const Progress& progress) {
   if (world.rank() != 0) return;
   int64_t parameters = 0;
   for (const jobs::NamedShape& shape : plan.job->parameters()) parameters += shape.elements();
@@ -69,9 +69,13 @@ void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
   const RunHistory history = with_launch(read_history(run), run, progress.step);
   const nlohmann::json description{{"version", LOCKSTEP_VERSION},
                                    {"id", id},
+                                   {"job", plan.options.job},
+                                   {"model", plan.job->architecture().name},
+                                   {"launch", launch},
                                    {"host", host_name()},
                                    {"process", getpid()},
                                    {"ranks", world.size()},
+                                   {"nodes", world.nodes()},
                                    {"shards", plan.options.shards},
                                    {"steps", plan.steps},
                                    {"steps_per_epoch", plan.sampler.steps_per_epoch()},
@@ -82,14 +86,25 @@ void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
   replace_file(run.description(), description.dump(1) + "\n");
 }
 
+// A launch that leaves no code behind died (`lockstep status`).
+void note_end(const RunDirectory& run, ExitCode code) {
+  try {
+    auto description = nlohmann::json::parse(read_text(run.description()));
+    description["exit_code"] = static_cast<int>(code);
+    replace_file(run.description(), description.dump(1) + "\n");
+  } catch (const std::exception& problem) {
+    std::fprintf(stderr, "warning: the run's end is not in run.json: %s\n", problem.what());
+  }
+}
+
 ExitCode train_to_the_end(const RunPlan& plan, Model& model, World& world, const Device& device,
                           const RunDirectory& run, TieredCheckpoints& checkpoints,
                           Liveness& liveness, const Progress& progress, double deadline_seconds) {
   const ExitCode code =
       Training(plan, model, world, device, run, checkpoints, liveness, progress, deadline_seconds)
           .run();
-  world.communicator().barrier();
   checkpoints.remove_copies();
+  if (world.rank() == 0) note_end(run, code);
   if (code == ExitCode::stopped) {
     say(world,
         fmt::format("stopped as asked, saved; `lockstep resume {}` goes on", run.root.string()));
@@ -157,8 +172,8 @@ ExitCode train(World& world, const TrainOptions& options) {
     lock.emplace(run);
   }
   world.communicator().barrier();
-  Liveness liveness(world, run, comm::broadcast_sized(launch_name(), world.communicator()),
-                    plan.options.check.hang_seconds);
+  const std::string launch = comm::broadcast_sized(launch_name(), world.communicator());
+  Liveness liveness(world, run, launch, plan.options.check.hang_seconds);
   if (!liveness.failure().empty())
     say(world, "warning: nobody watches for hangs: " + liveness.failure());
   const StopSignals signals(liveness.told_to_end());
@@ -166,7 +181,7 @@ ExitCode train(World& world, const TrainOptions& options) {
   model.start(plan);
   const std::string id = comm::broadcast_sized(new_id(), world.communicator());
   TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
-  introduce(plan, world, run, id, {});
+  introduce(plan, world, run, id, launch, {});
   return train_to_the_end(plan, model, world, device, run, checkpoints, liveness, {},
                           seconds_of(options.deadline));
 }
@@ -189,8 +204,8 @@ ExitCode resume(World& world, const ResumeOptions& options) {
     refuse_changed_set(run, *plan.training_set);
   }
   world.communicator().barrier();
-  Liveness liveness(world, run, comm::broadcast_sized(launch_name(), world.communicator()),
-                    plan.options.check.hang_seconds);
+  const std::string launch = comm::broadcast_sized(launch_name(), world.communicator());
+  Liveness liveness(world, run, launch, plan.options.check.hang_seconds);
   if (!liveness.failure().empty())
     say(world, "warning: nobody watches for hangs: " + liveness.failure());
   const StopSignals signals(liveness.told_to_end());
@@ -201,7 +216,7 @@ ExitCode resume(World& world, const ResumeOptions& options) {
     refuse_other_recipe(plan, read_manifest(checkpoint), checkpoint);
   };
   const Progress progress = checkpoints.restore(world.communicator(), warnings(), accept);
-  introduce(plan, world, run, id, progress);
+  introduce(plan, world, run, id, launch, progress);
   return train_to_the_end(plan, model, world, device, run, checkpoints, liveness, progress,
                           seconds_of(options.deadline));
 }

@@ -108,11 +108,18 @@ TEST(RankBlock, LearnsHowLongAPhaseTakesAfterTheFirstSteps) {
   for (int64_t step = 100; step < 105; ++step) {
     block.enter(Phase::data, step);
     block.enter(Phase::sum, step);
+    block.enter(Phase::update, step);
     EXPECT_EQ(block.longest_seconds(Phase::data), 0.0) << step;
+    EXPECT_EQ(block.steps_timed(), 0);
   }
-  block.enter(Phase::data, 105);
-  block.enter(Phase::sum, 105);
+  for (int shard = 0; shard < 2; ++shard) {
+    block.enter(Phase::data, 105);
+    block.enter(Phase::sum, 105);
+  }
+  block.enter(Phase::update, 105);
   EXPECT_GT(block.longest_seconds(Phase::data), 0.0);
+  EXPECT_GT(block.total_seconds(Phase::data), block.longest_seconds(Phase::data));
+  EXPECT_EQ(block.steps_timed(), 1);
   EXPECT_EQ(block.longest_seconds(Phase::evaluation), 0.0);
 }
 
