@@ -57,6 +57,7 @@ class Training {
   void finish_saving();
   void note_saved(const std::optional<SavedCheckpoint>& saved);
   void report(const StepResult& sums, jobs::Measures evaluation);
+  void note_placements(const Device& device);
   void start_publishing();
   ExitCode end(ExitCode code);
   void warn(const std::string& text);

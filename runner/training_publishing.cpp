@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "runner/build_info.h"
+#include "runner/rank_placement.h"
 #include "runner/run_history.h"
 #include "runner/training.h"
 
@@ -42,6 +43,18 @@ monitoring::Launch describe_launch(const RunPlan& plan, const Model& model, cons
 }
 
 }  // namespace
+
+// Who sits where, once a launch.
+void Training::note_placements(const Device& device) {
+  const int gpu = device.gpu == nullptr ? -1 : device.placement.gpu;
+  const std::vector<RankPlacement> placements = gather_placements(world_, gpu);
+  if (world_.rank() != 0) return;
+  for (size_t rank = 0; rank < placements.size(); ++rank) {
+    log_.note(describe(static_cast<int>(rank), placements[rank]));
+  }
+  const std::string crowded = describe_crowded(placements, plan_.options.compute_threads);
+  if (!crowded.empty()) warn(crowded);
+}
 
 void Training::start_publishing() {
   const MonitoringOptions& options = plan_.options.monitoring;

@@ -157,6 +157,7 @@ ExitCode train(World& world, const TrainOptions& options) {
     lock.emplace(run);
   }
   world.communicator().barrier();
+  require_seen(run);
   Liveness liveness(world, run, comm::broadcast_sized(launch_name(), world.communicator()),
                     plan.options.check.hang_seconds);
   if (!liveness.failure().empty())
