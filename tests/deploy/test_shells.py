@@ -1,5 +1,6 @@
 """Completions in the shells themselves, manual pages by a formatter that complains; both say what the help says."""
 
+import os
 import re
 import subprocess
 import tempfile
@@ -25,6 +26,28 @@ def options(path):
     return set(re.findall(r"^  (?:-\w,)?(--[\w-]+)", lockstep(*path, "--help"), re.MULTILINE))
 
 
+# A zsh with its completion system, that shows the line where it is asked to.
+ZSHRC = """\
+PS1=
+fpath=($ZDOTDIR $fpath)
+autoload -Uz compinit
+compinit -u -D
+bindkey '^I' complete-word
+report() { print -r -- "BUFFER:$BUFFER:"; BUFFER=; zle accept-line }
+zle -N report
+bindkey '^X' report
+print READY
+"""
+ZSH_TERMINAL = r"""
+zmodload zsh/zpty
+zpty shell zsh -i
+while zpty -r shell line; do [[ $line == *READY* ]] && break; done
+zpty -n -w shell "$1"$'\t'$'\C-x'
+while zpty -r shell line; do [[ $line == *BUFFER:* ]] && { print -r -- "$line"; break }; done
+zpty -d shell
+"""
+
+
 class Completions(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -34,6 +57,10 @@ class Completions(unittest.TestCase):
         for shell in ("bash", "zsh", "fish"):
             cls.files[shell] = Path(temporary.name) / shell
             cls.files[shell].write_text(lockstep("completions", shell))
+        cls.zsh_folder = Path(temporary.name) / "zdotdir"
+        cls.zsh_folder.mkdir()
+        (cls.zsh_folder / "_lockstep").write_text(lockstep("completions", "zsh"))
+        (cls.zsh_folder / ".zshrc").write_text(ZSHRC)
 
     def bash(self, *words):
         """What bash offers for the last of the words."""
@@ -48,21 +75,11 @@ class Completions(unittest.TestCase):
         self.assertEqual(done.stderr, "")
         return {line.split("\t")[0] for line in done.stdout.splitlines()}
 
-    def zsh(self, *words):
-        """As a person sees it: the completion system in a terminal of its own."""
-        script = f'''
-zmodload zsh/zpty
-zpty shell zsh -f -i
-zpty -w shell 'PS1=; autoload -Uz compinit; compinit -u -D; source {self.files["zsh"]} 2>/dev/null; compdef _lockstep lockstep'
-zpty -w shell 'zstyle ":completion:*" list-prompt ""; LISTMAX=1000; setopt no_beep; bindkey "^I" complete-word; print READ""Y'
-while zpty -r shell line; do [[ $line == *READY* ]] && break; done
-zpty -n -w shell $'lockstep {" ".join(words)}\\t\\x04'
-zpty -w shell $'\\x15print DO""NE'
-while zpty -r shell line; do print -r -- "$line"; [[ $line == *DONE* ]] && break; done
-zpty -d shell
-'''
-        done = subprocess.run(["zsh", "-f", "-c", script], capture_output=True, text=True, check=False, timeout=60)
-        return done.stdout
+    def zsh(self, line):
+        """What the line becomes when somebody presses the tabulator in a terminal."""
+        done = subprocess.run(["zsh", "-f", "-c", ZSH_TERMINAL, "zsh", line], capture_output=True, text=True, check=True,
+                              env={**os.environ, "ZDOTDIR": str(self.zsh_folder), "TERM": "xterm"}, timeout=120)
+        return re.search("BUFFER:(.*?):", done.stdout).group(1)
 
     def test_verbs_and_options_in_bash_and_fish(self):
         verbs = {path[0] for path in commands() if path}
@@ -80,6 +97,9 @@ zpty -d shell
 
     def test_zsh(self):
         subprocess.run(["zsh", "-n", self.files["zsh"]], check=True)
+        for line, becomes in (("tr", "train "), ("data make --va", "data make --validation "), ("ctl RUN st", "ctl RUN stop "),
+                              ("bench da", "bench data "), ("export RUN --format ti", "export RUN --format timm ")):
+            self.assertEqual(self.zsh(f"lockstep {line}"), f"lockstep {becomes}")
         text = self.files["zsh"].read_text()
         for path in commands():
             function = text.split("_".join(("_lockstep", *path)) + "() {")[1].split("\n}\n")[0]
