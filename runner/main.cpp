@@ -83,6 +83,8 @@ int main(int argc, char** argv) {
   lockstep::runner::add_verify(app, chosen);
   lockstep::runner::add_plot(app, chosen);
   lockstep::runner::add_metrics(app, chosen);
+  lockstep::runner::add_completions(app, chosen);
+  lockstep::runner::add_manual(app, chosen);
   lockstep::runner::add_watch(app, chosen);
   try {
     app.parse(argc, argv);

@@ -27,6 +27,10 @@ struct RunDirectory {
 /// is there already, WriteError where it cannot be made.
 RunDirectory create_run(const std::filesystem::path& root, const std::string& recipe_toml);
 
+/// That this host sees the run which another one made; a network file system may show it seconds
+/// later. Throws WriteError (E503).
+void require_seen(const RunDirectory& run);
+
 /// An existing run. Throws CheckpointError (E304) where it is none.
 RunDirectory open_run(const std::filesystem::path& root);
 

@@ -42,9 +42,10 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
                   world.rank(), world.size(), host_name(), getpid(), progress.step, plan.steps,
                   plan.options.compute_threads, data_threads_));
   start_loader();
+  if (world.rank() == 0) progress_line_.emplace();
+  note_placements(device);
   if (world.rank() == 0) {
     metrics_log_.emplace(run.metrics(), progress.step);
-    progress_line_.emplace();
     start_events();
   }
   start_publishing();

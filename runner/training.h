@@ -58,6 +58,7 @@ class Training {
   void finish_saving();
   void note_saved(const std::optional<SavedCheckpoint>& saved);
   void report(const StepResult& sums, jobs::Measures evaluation);
+  void note_placements(const Device& device);
   void start_publishing();
   void start_events();
   void show_pictures(const jobs::ShardArrays& arrays);

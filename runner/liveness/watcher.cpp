@@ -33,6 +33,7 @@ constexpr double kTimesBeforeKnown = 10.0;
 constexpr milliseconds kForStacks{500};
 constexpr milliseconds kForOtherNodes{5000};
 constexpr milliseconds kToEnd{1000};
+constexpr milliseconds kForLauncher{10000};
 
 struct Watched {
   RankBlock block;
@@ -82,6 +83,7 @@ class Watcher {
   void report_loss(const RankView& lost);
   void look_for_hang();
   void end_ranks();
+  void end_launcher();
   void end_with_launcher();
 
   WatchOptions options_;
@@ -229,6 +231,7 @@ void Watcher::look_for_hang() {
     wait_until(2 * kForOtherNodes, [this] { return postmortem_.is_said(); });
   }
   end_ranks();
+  end_launcher();
 }
 
 // Those that can end by themselves first: the launcher passes the first code on.
@@ -241,6 +244,17 @@ void Watcher::end_ranks() {
   for (const Watched& rank : ranks_) {
     if (!is_gone(rank)) ::kill(rank.block.process(), SIGKILL);
   }
+}
+
+// mpirun waits for its part on a host that is out of reach as long as TCP does: a quarter of an
+// hour. Others than Open MPI's launchers are left alone: Slurm looks after its own.
+void Watcher::end_launcher() {
+  if (!options_.has_launcher || ranks_.empty()) return;
+  const int launcher = ranks_.front().parent;
+  const std::string name = name_of_process(launcher);
+  if (name != "mpirun" && name != "mpiexec" && name != "orterun" && name != "orted") return;
+  wait_until(kForLauncher, [launcher] { return state_of(launcher) == "gone"; });
+  if (name_of_process(launcher) == name) ::kill(launcher, SIGKILL);
 }
 
 void Watcher::end_with_launcher() {

@@ -172,6 +172,7 @@ ExitCode train(World& world, const TrainOptions& options) {
     lock.emplace(run);
   }
   world.communicator().barrier();
+  require_seen(run);
   const std::string launch = comm::broadcast_sized(launch_name(), world.communicator());
   Liveness liveness(world, run, launch, plan.options.check.hang_seconds);
   if (!liveness.failure().empty())
