@@ -1,15 +1,14 @@
 #include "runner/liveness/postmortem.h"
 
 #include <fcntl.h>
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "runner/files.h"
+#include "runner/utc.h"
 
 namespace lockstep::runner {
 namespace {
@@ -45,10 +44,6 @@ RankView from_json(const Json& json) {
           .compute_seconds = json.at("compute_seconds"),
           .data_seconds = json.at("data_seconds"),
           .state = json.at("state")};
-}
-
-std::string utc_now() {
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
 }
 
 // Readers see it whole; that it survives a power cut is not worth a sync every few seconds.
