@@ -14,11 +14,9 @@
 #include "comm/error.h"
 
 namespace lockstep::runner {
-namespace {
-
 // Some virtual machines name instructions that trap (specs of the processor and the hypervisor
 // differ); the trap would take the rank with it.
-void probe_bf16() {
+void require_bf16() {
   const pid_t child = fork();
   if (child == 0) {
     const at::Tensor x = at::ones({2, 16, 16, 16}, at::kBFloat16);
@@ -38,8 +36,6 @@ void probe_bf16() {
       "--set precision=fp32, or set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16");
 }
 
-}  // namespace
-
 void keep_freed_memory() {
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, -1);
@@ -53,7 +49,7 @@ Device choose_device(const RunOptions& options, const World& world) {
     device.placement.gpu = world.local_rank();
     device.gpu->use_device(device.placement.gpu);
   } else if (options.precision == jobs::Precision::bf16) {
-    probe_bf16();
+    require_bf16();
   }
   at::set_num_threads(options.compute_threads);
   keep_freed_memory();
