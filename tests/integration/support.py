@@ -12,6 +12,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCKSTEP = os.environ.get("LOCKSTEP") or str(REPOSITORY / "build" / "lockstep")
+RUN_SH = REPOSITORY / "deploy" / "run.sh"
 MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none"]
 if os.geteuid() == 0:
     MPIRUN.append("--allow-run-as-root")
@@ -132,6 +133,18 @@ def ranks_of(launcher):
     return [process for _, process in sorted(found)]
 
 
+def children_of(process):
+    children = Path(f"/proc/{process}/task/{process}/children")
+    return [int(child) for child in children.read_text().split()] if children.exists() else []
+
+
+class Launcher:
+    """An mpirun by its process number, as ranks_of() wants it."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+
 def rows(folder):
     file = Path(folder) / "metrics.jsonl"
     if not file.exists():
@@ -216,3 +229,26 @@ class SameRunTest(RunTest):
         self.assertEqual([row["step"] for row in ours], list(range(1, self.STEPS + 1)))
         for name in self.same:
             self.assertEqual([row[name] for row in ours], [row[name] for row in self.expected], name)
+
+
+class RestartedTest(SameRunTest):
+    """Runs that deploy/run.sh starts again, with a copy in memory after every step."""
+
+    def start(self, folder, *arguments, ranks=2, options=(), **extra):
+        memory = self.folder / f"memory-{folder.name}"
+        memory.mkdir()
+        line = [RUN_SH, *options, "-np", ranks, *MPIRUN[1:], "--", self.recipe, folder,
+                "--set", "checkpoint.memory_every=1", "--set", f"checkpoint.memory_folder={memory}", *arguments]
+        return subprocess.Popen([str(word) for word in line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                env=environment({"LOCKSTEP": LOCKSTEP, "MPIRUN": MPIRUN[0], **extra}),
+                                start_new_session=True)
+
+    def launcher_of(self, script):
+        """The mpirun that the script runs now; None between two."""
+        for child in children_of(script.pid):
+            try:
+                if b"mpirun" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[0]:
+                    return Launcher(child)
+            except OSError:
+                continue
+        return None
