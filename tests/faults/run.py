@@ -30,6 +30,8 @@ import support
 from support import RestartedTest, SameRunTest, finish, rows, run, start, wait_for_step
 
 STEPS_OF_AN_EPOCH = 12
+SHORT = ("Kills", *(f"Faults.test_{name}" for name in (
+    "other_worlds_between_kills", "sigstop_in_each_phase", "a_disk_that_stays_full", "a_file_that_was_cut_short")))
 PHASES = ("data", "compute", "sum", "update", "checkpoint", "evaluation")
 
 
@@ -42,10 +44,11 @@ def arguments():
     parser.add_argument("--folder", help="where runs are made; all hosts must see it [the temporary folder]")
     parser.add_argument("--mpirun", help="the launcher with its options [mpirun --oversubscribe --bind-to none]")
     parser.add_argument("--short", action="store_true", help="a few of each")
-    parser.add_argument("tests", nargs="*", help="Kills, Worlds, Stops, Disks, Damage, or Class.test [all]")
+    parser.add_argument("tests", nargs="*", help="Kills, Faults, or one as Kills.test_ranks [all]")
     options = parser.parse_args()
     if options.short:
         options.kills, options.launcher_kills = min(options.kills, 4), min(options.launcher_kills, 1)
+        options.tests = options.tests or SHORT
     return options
 
 
@@ -143,7 +146,9 @@ class Kills(RestartedTest):
         self.broken("launcher-killed", OPTIONS.launcher_kills, strike)
 
 
-class Worlds(SameRunTest):
+class Faults(SameRunTest):
+    """One fault each, of a run of 24 steps."""
+
     def test_other_worlds_between_kills(self):
         folder = self.folder / "worlds"
         memory = self.folder / "memory"
@@ -159,11 +164,8 @@ class Worlds(SameRunTest):
         self.ok(run(*words, *settings, ranks=1))
         self.assert_same_run(folder)
 
-
-class Stops(SameRunTest):
-    """SIGSTOP in each phase: who it was and where, in one message, and nothing waits for ever."""
-
-    def test_each_phase(self):
+    def test_sigstop_in_each_phase(self):
+        """Who it was and where, in one message, and nothing waits for ever."""
         drawn = random.Random(OPTIONS.seed).sample(PHASES, 2 if OPTIONS.short else len(PHASES))
         for phase in drawn:
             with self.subTest(phase):
@@ -174,8 +176,6 @@ class Stops(SameRunTest):
                 self.assert_error(done, 70, "E801", f"rank {rank} on ", f"in {phase} of step {step + 1}",
                                   "stopped by a signal")
 
-
-class Disks(SameRunTest):
     def broken(self, fault, code):
         folder = self.folder / fault.partition("@")[0]
         done = run("train", self.recipe, "--run", folder, ranks=2, LOCKSTEP_FAULT=fault)
@@ -205,15 +205,13 @@ class Disks(SameRunTest):
         self.assertIn("goes on after step 20", done.err)
         self.assert_same_run(folder)
 
-
-class Damage(SameRunTest):
     def test_a_bit_of_every_file_in_turn(self):
         whole = self.folder / "whole"
         self.killed(("train", self.recipe, "--run", whole, "--set", "checkpoint.every=6"), whole, 14)
         files = sorted(file.name for file in (whole / "checkpoints" / "step-00000012").iterdir())
         self.assertEqual(len(files), 5)
         draw = random.Random(OPTIONS.seed)
-        for name in draw.sample(files, 1 if OPTIONS.short else len(files)):
+        for name in files:
             with self.subTest(name):
                 folder = self.folder / f"flipped-{name}"
                 shutil.copytree(whole, folder)
