@@ -96,13 +96,14 @@ class Kills(RestartedTest):
             if script.poll() is not None:
                 return None
             time.sleep(0.01)
-        begun = reached(folder)
+        lowest = reached(folder)
         # Two in a row that come before the first step would make the third a run that comes no further.
         in_start = self.in_start < 2 and draw.random() < 0.2
         self.in_start = self.in_start + 1 if in_start else 0
         if in_start:
             time.sleep(draw.uniform(0.0, 1.0))
-        while not in_start and reached(folder) in (0, begun):
+        while not in_start and (step := reached(folder)) <= lowest:
+            lowest = min(lowest, step)  # a resume cuts the file back
             if script.poll() is not None:
                 return None
             time.sleep(0.01)

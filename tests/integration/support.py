@@ -113,6 +113,8 @@ def finish(process):
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+    if err is None:
+        err = process.words.read_text()
     process.stdout, process.stderr = out, err
     return Done(process)
 
@@ -156,7 +158,7 @@ def wait_for_step(folder, step, process):
     """Returns once the run has logged the step; fails where it ends before."""
     while not any(row["step"] >= step for row in rows(folder)):
         if process.poll() is not None:
-            raise AssertionError(f"the job ended with {process.returncode}: {process.stderr.read()}")
+            raise AssertionError(f"the job ended with {process.returncode}: {finish(process).err}")
         time.sleep(0.01)
 
 
@@ -239,9 +241,12 @@ class RestartedTest(SameRunTest):
         memory.mkdir()
         line = [RUN_SH, *options, "-np", ranks, *MPIRUN[1:], "--", self.recipe, folder,
                 "--set", "checkpoint.memory_every=1", "--set", f"checkpoint.memory_folder={memory}", *arguments]
-        return subprocess.Popen([str(word) for word in line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                env=environment({"LOCKSTEP": LOCKSTEP, "MPIRUN": MPIRUN[0], **extra}),
-                                start_new_session=True)
+        words = self.folder / f"{folder.name}.err"  # a pipe would be full after many restarts
+        with words.open("w") as stream:
+            script = subprocess.Popen([str(word) for word in line], stdout=stream, stderr=stream, start_new_session=True,
+                                      env=environment({"LOCKSTEP": LOCKSTEP, "MPIRUN": MPIRUN[0], **extra}))
+        script.words = words
+        return script
 
     def launcher_of(self, script):
         """The mpirun that the script runs now; None between two."""
