@@ -16,21 +16,17 @@
 #include "runner/fast_paths.h"
 
 namespace lockstep::runner {
-namespace {
-
-// Without these instructions oneDNN computes in bf16 by its slowest means or not at all: a step of
-// ResNet-50 took thirty times as long as in fp32.
-void require_bf16_instructions() {
-  if (__builtin_cpu_supports("avx512bf16")) return;
-  throw Error(
-      ExitCode::preflight, "E701",
-      "this processor has no instructions for bf16: it would be many times slower than fp32",
-      "--set precision=fp32");
-}
-
 // Some virtual machines name instructions that trap (specs of the processor and the hypervisor
 // differ); the trap would take the rank with it.
-void probe_bf16() {
+void require_bf16() {
+  // Without these instructions oneDNN computes by its slowest means: a step of ResNet-50 took
+  // thirty times as long as in fp32.
+  if (!__builtin_cpu_supports("avx512bf16")) {
+    throw Error(
+        ExitCode::preflight, "E701",
+        "this processor has no instructions for bf16: it would be many times slower than fp32",
+        "--set precision=fp32");
+  }
   const pid_t child = fork();
   if (child == 0) {
     const at::Tensor x = at::ones({2, 16, 16, 16}, at::kBFloat16);
@@ -49,6 +45,8 @@ void probe_bf16() {
           : std::string("this processor cannot compute in bf16"),
       "--set precision=fp32, or set ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16");
 }
+
+namespace {
 
 jobs::FastPaths fast_paths() {
   return {
@@ -72,8 +70,7 @@ Device choose_device(const RunOptions& options, const World& world) {
     device.placement.gpu = world.local_rank();
     device.gpu->use_device(device.placement.gpu);
   } else if (options.precision == jobs::Precision::bf16) {
-    require_bf16_instructions();
-    probe_bf16();
+    require_bf16();
   }
   at::set_num_threads(options.compute_threads);
   keep_freed_memory();

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <thread>
 
 #include "runner/batch_tensors.h"
@@ -42,6 +43,7 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
                   world.rank(), world.size(), host_name(), getpid(), progress.step, plan.steps,
                   plan.options.compute_threads, data_threads_));
   start_loader();
+  if (fault_) checkpoints.break_writing_by(*fault_);
   if (world.rank() == 0) progress_line_.emplace();
   note_placements(device);
   if (world.rank() == 0) {
@@ -75,8 +77,9 @@ ExitCode Training::run() {
                        .update = update_seconds_});
 
     if (rolled_back_from_other_weights(sums)) continue;
-    report(sums, evaluate_if_due());
-    save_if_due(sums);
+    const jobs::Measures evaluation = evaluate_if_due();
+    report(sums, evaluation);
+    save_if_due(sums, evaluation);
     if (sums.votes.stop && progress_.step < plan_.steps) {
       finish_saving();
       log_.note(fmt::format("stopped as asked after step {}", progress_.step));
@@ -106,6 +109,9 @@ StepResult Training::sum_over_shards() {
     if (i + 1 == each) mine.unreadable = unreadable_.news();
     step_.add_shard(batch, mine);
     loader_->release();
+    if (fault_ && fault_->slows(progress_.step)) {
+      std::this_thread::sleep_for(std::chrono::duration<double>(watch.seconds()));
+    }
     compute_seconds_ += watch.lap();
   }
   enter(Phase::sum);
@@ -115,10 +121,10 @@ StepResult Training::sum_over_shards() {
   return sums;
 }
 
-// What the watch over the run sees; here, too, ranks may be made to hang.
+// What the watch over the run sees; here, too, ranks may be made to end, stop or hang.
 void Training::enter(Phase phase) {
   liveness_.enter(phase, progress_.step);
-  if (fault_) fault_->hang_in(name_of(phase), progress_.step);
+  if (fault_) fault_->strike_in(name_of(phase), progress_.step);
 }
 
 void Training::start_loader() {
@@ -139,10 +145,14 @@ void Training::share_unreadable(const StepResult& sums) {
   unreadable_.refuse_too_many();
 }
 
-jobs::Measures Training::evaluate_if_due() {
+bool Training::evaluation_due() const {
   const int64_t every = plan_.options.evaluate_every_epochs * plan_.sampler.steps_per_epoch();
-  if (!plan_.validation_set || every == 0) return {};
-  if (progress_.step % every != 0 && progress_.step != plan_.steps) return {};
+  if (!plan_.validation_set || every == 0) return false;
+  return progress_.step % every == 0 || progress_.step == plan_.steps;
+}
+
+jobs::Measures Training::evaluate_if_due() {
+  if (!evaluation_due()) return {};
   enter(Phase::evaluation);
   const Stopwatch watch;
   if (publisher_) publisher_->metrics().enter(monitoring::RunState::evaluating);

@@ -17,6 +17,7 @@
 #include "runner/requests.h"
 #include "runner/run_directory.h"
 #include "runner/run_plan.h"
+#include "runner/spike_watch.h"
 #include "runner/step.h"
 #include "runner/unreadable.h"
 #include "runner/world.h"
@@ -50,10 +51,11 @@ class Training {
   void roll_back(const std::string& what, Newest newest);
   void finish_copy();
   [[noreturn]] void give_up(const std::string& what);
+  bool evaluation_due() const;
   jobs::Measures evaluate_if_due();
   bool checkpoint_due(const StepResult& sums) const;
   double checkpoint_interval_seconds() const;
-  void save_if_due(const StepResult& sums);
+  void save_if_due(const StepResult& sums, const jobs::Measures& evaluation);
   void look_after_writing(TieredCheckpoints::Wait wait);
   void finish_saving();
   void note_saved(const std::optional<SavedCheckpoint>& saved);
@@ -105,6 +107,7 @@ class Training {
   std::optional<monitoring::Exposer> node_exposer_;  // of the first rank of any other node
 
   // Rank 0 alone.
+  SpikeWatch spikes_;
   std::optional<monitoring::MetricsLog> metrics_log_;
   std::optional<monitoring::EventFile> events_;
   std::optional<monitoring::ProgressLine> progress_line_;

@@ -161,6 +161,12 @@ void Training::end_publishing(bool done) {
 void Training::report(const StepResult& sums, jobs::Measures evaluation) {
   if (world_.rank() != 0) return;
   const int64_t done = progress_.step;
+  if (const double times = spikes_.times_median(sums.gradient_norm); times > 0.0) {
+    warn(
+        fmt::format("step {}: the norm of the gradient is {:.4g}, {:.0f} times the median of the "
+                    "last steps",
+                    done, sums.gradient_norm, times));
+  }
   const bool logged = done % plan_.options.log_every_steps == 0 || done == 1 ||
                       done == plan_.steps || !evaluation.empty();
   monitoring::StepReport report{
