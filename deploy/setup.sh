@@ -13,6 +13,7 @@ packages=(
   libtomlplusplus-dev libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libxxhash-dev
   libjpeg62-turbo-dev libpng-dev prometheus-cpp-dev
   libgtest-dev libgmock-dev prometheus shellcheck                         # to test (promtool is in prometheus)
+  clang libclang-rt-14-dev                                                # to test: libFuzzer
   slurm-wlm munge iproute2                                                # to test: a cluster of two nodes
 )
 wheels=(
