@@ -106,6 +106,15 @@ CheckOptions read_check(Recipe& recipe) {
           .scores_seconds = read_time(recipe, "check.slow_every", "60s")};
 }
 
+CacheOptions read_cache(Recipe& recipe) {
+  using Kind = CacheOptions::Kind;
+  const std::string kind = recipe.text("data.cache", "off", {"off", "files", "decoded"});
+  return {.kind = kind == "files"     ? Kind::files
+                  : kind == "decoded" ? Kind::decoded
+                                      : Kind::off,
+          .bytes = recipe.integer("data.cache_bytes", 0, {0, 1e15})};
+}
+
 MonitoringOptions read_monitoring(Recipe& recipe) {
   MonitoringOptions options{
       .address = recipe.text("monitoring.address", "0.0.0.0"),
@@ -162,6 +171,12 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
   options.validation_folder = recipe.text("data.val", "");
   options.unreadable_share = recipe.number("data.max_bad", 0.001, {0.0, 1.0});
   options.data_threads = static_cast<int>(recipe.integer("data.threads", 0, {0, 256}));
+  options.cache = read_cache(recipe);
+  options.fast_decode = recipe.flag("data.fast_decode", false);
+  if (options.fast_decode && options.cache.kind == CacheOptions::Kind::decoded) {
+    recipe.refuse("data.fast_decode", "pictures that are kept decoded are decoded whole",
+                  "data.cache = \"files\", or no data.fast_decode");
+  }
 
   options.batch_size = recipe.integer("batch.size", job.defaults.batch_size, {1, 1e7});
   options.shards = recipe.integer("batch.shards", 0, {0, 65536});

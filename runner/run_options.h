@@ -34,6 +34,13 @@ struct CheckOptions {
   double scores_seconds = 0.0;  // between two looks at who is slow; 0: none
 };
 
+/// What of the training set stays in the memory of each node.
+struct CacheOptions {
+  enum class Kind { off, files, decoded };
+  Kind kind = Kind::off;
+  int64_t bytes = 0;  // of a node, shared by its ranks; 0: half of what its memory folder has free
+};
+
 /// By which ways the metrics of a run leave it; empty folders: not by that one.
 struct MonitoringOptions {
   std::string address;
@@ -54,6 +61,8 @@ struct RunOptions {
   std::string training_folder, validation_folder;
   double unreadable_share = 0.0;  // of the training set, that may be
   int data_threads = 0;           // 0: as many as this rank has cores
+  CacheOptions cache;
+  bool fast_decode = false;
   int64_t batch_size = 0;
   int64_t shards = 0;
   int compute_threads = 0;  // of each rank

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "runner/batch_tensors.h"
+#include "runner/data_sets.h"
 #include "runner/stopwatch.h"
 
 namespace lockstep::runner {
@@ -42,14 +43,16 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
       fmt::format("rank {} of {} on {}, process {}: step {} of {}, {} compute and {} data threads",
                   world.rank(), world.size(), host_name(), getpid(), progress.step, plan.steps,
                   plan.options.compute_threads, data_threads_));
-  start_loader();
-  if (fault_) checkpoints.break_writing_by(*fault_);
-  if (world.rank() == 0) progress_line_.emplace();
-  note_placements(device);
   if (world.rank() == 0) {
     metrics_log_.emplace(run.metrics(), progress.step);
-    start_events();
+    progress_line_.emplace();
   }
+  cache_ = open_cache(plan.options, *plan.training_set, world,
+                      [this](const std::string& problem) { warn(problem); });
+  start_loader();
+  if (fault_) checkpoints.break_writing_by(*fault_);
+  note_placements(device);
+  if (world.rank() == 0) start_events();
   start_publishing();
 }
 
@@ -128,10 +131,11 @@ void Training::enter(Phase phase) {
 }
 
 void Training::start_loader() {
-  loader_.emplace(
-      LoaderSource{*plan_.training_set, model_.job->training_batches(), plan_.most_unreadable()},
-      plan_.sampler.shard_batch_size(),
-      plan_.shards_of(world_.rank(), world_.size(), progress_.step), data_threads_, kLoaderSlots);
+  loader_.emplace(LoaderSource{*plan_.training_set, model_.job->training_batches(),
+                               plan_.most_unreadable(), cache_.get()},
+                  plan_.sampler.shard_batch_size(),
+                  plan_.shards_of(world_.rank(), world_.size(), progress_.step), data_threads_,
+                  kLoaderSlots);
 }
 
 // All ranks hold the same sum, so all of them come here or none.

@@ -83,6 +83,7 @@ class Training {
   std::optional<Fault> fault_;
   int data_threads_;
 
+  std::unique_ptr<PictureCache> cache_;  // before the loader, which uses it
   std::optional<Loader> loader_;
   std::vector<jobs::Field> fields_;
   std::unique_ptr<comm::Communicator> gpu_communicator_;
