@@ -267,7 +267,8 @@ class Metrics(RunTest):
                                   random.randbytes(5000), b"GET /metrics HTTP/9.9\r\nContent-Length: -7\r\n\r\n"):
                         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
                             connection.sendall(words)
-                    silent.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+                    if len(silent) < 30:
+                        silent.append(socket.create_connection(("127.0.0.1", port), timeout=5))
                 except OSError:
                     pass  # refused, or the run is over
         finally:
