@@ -17,6 +17,7 @@
 #include "runner/requests.h"
 #include "runner/run_directory.h"
 #include "runner/run_plan.h"
+#include "runner/spike_watch.h"
 #include "runner/step.h"
 #include "runner/unreadable.h"
 #include "runner/world.h"
@@ -50,14 +51,16 @@ class Training {
   void roll_back(const std::string& what, Newest newest);
   void finish_copy();
   [[noreturn]] void give_up(const std::string& what);
+  bool evaluation_due() const;
   jobs::Measures evaluate_if_due();
   bool checkpoint_due(const StepResult& sums) const;
   double checkpoint_interval_seconds() const;
-  void save_if_due(const StepResult& sums);
+  void save_if_due(const StepResult& sums, const jobs::Measures& evaluation);
   void look_after_writing(TieredCheckpoints::Wait wait);
   void finish_saving();
   void note_saved(const std::optional<SavedCheckpoint>& saved);
   void report(const StepResult& sums, jobs::Measures evaluation);
+  void note_placements(const Device& device);
   void start_publishing();
   void start_events();
   void show_pictures(const jobs::ShardArrays& arrays);
@@ -80,6 +83,7 @@ class Training {
   std::optional<Fault> fault_;
   int data_threads_;
 
+  std::unique_ptr<PictureCache> cache_;  // before the loader, which uses it
   std::optional<Loader> loader_;
   std::vector<jobs::Field> fields_;
   std::unique_ptr<comm::Communicator> gpu_communicator_;
@@ -104,6 +108,7 @@ class Training {
   std::optional<monitoring::Exposer> node_exposer_;  // of the first rank of any other node
 
   // Rank 0 alone.
+  SpikeWatch spikes_;
   std::optional<monitoring::MetricsLog> metrics_log_;
   std::optional<monitoring::EventFile> events_;
   std::optional<monitoring::ProgressLine> progress_line_;

@@ -14,6 +14,7 @@
 #include "runner/build_info.h"
 #include "runner/contact_sheet.h"
 #include "runner/liveness/node_ranks.h"
+#include "runner/rank_placement.h"
 #include "runner/run_history.h"
 #include "runner/training.h"
 
@@ -65,6 +66,18 @@ std::vector<monitoring::Target> gather_targets(int port, comm::Communicator& com
 }
 
 }  // namespace
+
+// Who sits where, once a launch.
+void Training::note_placements(const Device& device) {
+  const int gpu = device.gpu == nullptr ? -1 : device.placement.gpu;
+  const std::vector<RankPlacement> placements = gather_placements(world_, gpu);
+  if (world_.rank() != 0) return;
+  for (size_t rank = 0; rank < placements.size(); ++rank) {
+    log_.note(describe(static_cast<int>(rank), placements[rank]));
+  }
+  const std::string crowded = describe_crowded(placements, plan_.options.compute_threads);
+  if (!crowded.empty()) warn(crowded);
+}
 
 // One endpoint a node: the first rank of each shows the node's ranks, rank 0 the run as well.
 void Training::start_publishing() {
@@ -148,6 +161,12 @@ void Training::end_publishing(bool done) {
 void Training::report(const StepResult& sums, jobs::Measures evaluation) {
   if (world_.rank() != 0) return;
   const int64_t done = progress_.step;
+  if (const double times = spikes_.times_median(sums.gradient_norm); times > 0.0) {
+    warn(
+        fmt::format("step {}: the norm of the gradient is {:.4g}, {:.0f} times the median of the "
+                    "last steps",
+                    done, sums.gradient_norm, times));
+  }
   const bool logged = done % plan_.options.log_every_steps == 0 || done == 1 ||
                       done == plan_.steps || !evaluation.empty();
   monitoring::StepReport report{

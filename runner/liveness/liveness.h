@@ -7,6 +7,7 @@
 
 #include "runner/liveness/rank_block.h"
 #include "runner/run_directory.h"
+#include "runner/run_options.h"
 #include "runner/world.h"
 
 namespace lockstep::runner {
@@ -15,9 +16,9 @@ namespace lockstep::runner {
 /// that watches the node's blocks (watcher.h). Where that cannot be had the run goes on without it.
 class Liveness {
  public:
-  /// `launch` names this start of the run; no hang is found in less than `hang_seconds`.
+  /// `launch` names this start of the run.
   Liveness(const World& world, const RunDirectory& run, const std::string& launch,
-           double hang_seconds);
+           const CheckOptions& options);
   /// The rank ends by its own will.
   ~Liveness();
   Liveness(const Liveness&) = delete;

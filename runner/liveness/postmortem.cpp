@@ -1,26 +1,21 @@
 #include "runner/liveness/postmortem.h"
 
 #include <fcntl.h>
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "runner/files.h"
 #include "runner/liveness/heartbeat.h"
+#include "runner/utc.h"
 
 namespace lockstep::runner {
 namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
-
-std::string utc_now() {
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
-}
 
 // Readers see it whole; that it survives a power cut is not worth a sync every few seconds.
 void put(const fs::path& file, const Json& json) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "runner/liveness/postmortem.h"
 #include "runner/liveness/rank_block.h"
 #include "runner/liveness/rank_signal.h"
+#include "runner/liveness/scores.h"
 #include "runner/process_state.h"
 #include "runner/world.h"
 
@@ -30,9 +32,11 @@ constexpr milliseconds kBetweenLooks{500};
 constexpr double kBetweenHeartbeats = 2.0;  // seconds
 constexpr double kTimesLongest = 5.0;
 constexpr double kTimesBeforeKnown = 10.0;
+constexpr int kSlowWindows = 3;  // in a row, before a warning
 constexpr milliseconds kForStacks{500};
 constexpr milliseconds kForOtherNodes{5000};
 constexpr milliseconds kToEnd{1000};
+constexpr milliseconds kForLauncher{10000};
 
 struct Watched {
   RankBlock block;
@@ -64,7 +68,10 @@ bool is_gone(const Watched& rank) {
 class Watcher {
  public:
   explicit Watcher(const WatchOptions& options)
-      : options_(options), host_(host_name()), postmortem_(options.run, options.launch, host_) {}
+      : options_(options),
+        host_(host_name()),
+        postmortem_(options.run, options.launch, host_),
+        next_scores_(monotonic_seconds() + options.scores_seconds) {}
 
   void watch();
 
@@ -78,17 +85,20 @@ class Watcher {
   std::vector<RankView> views() const;
   std::vector<RankView> views_of_all();
   void leave_reports(bool with_stacks);
+  void look_for_slow();
   void note_ends();
   void report_loss(const RankView& lost);
   void look_for_hang();
   void end_ranks();
+  void end_launcher();
   void end_with_launcher();
 
   WatchOptions options_;
   std::string host_;
   Postmortem postmortem_;
   std::vector<Watched> ranks_;
-  double next_beat_ = 0.0;
+  Scores scores_;
+  double next_beat_ = 0.0, next_scores_;
   bool lost_one_ = false;
 };
 
@@ -98,6 +108,7 @@ void Watcher::watch() {
     if (getppid() != starter && static_cast<int>(ranks_.size()) < options_.ranks) return;
     find_ranks();
     beat();
+    look_for_slow();
     wait_for_an_end();
     note_ends();
     end_with_launcher();
@@ -175,6 +186,22 @@ void Watcher::beat() {
   postmortem_.beat(views());
 }
 
+// The watcher of rank 0's node looks for all.
+void Watcher::look_for_slow() {
+  const auto is_first = [](const Watched& rank) { return rank.block.rank() == 0; };
+  if (options_.scores_seconds == 0.0 || monotonic_seconds() < next_scores_ ||
+      std::ranges::none_of(ranks_, is_first))
+    return;
+  next_scores_ = monotonic_seconds() + options_.scores_seconds;
+  const std::vector<RankScore> scores = scores_.of_window(views_of_all());
+  note_scores(options_.run, options_.launch, scores);
+  for (const RankScore& score : scores) {
+    if (score.slow_windows != kSlowWindows) continue;
+    const std::string text = describe_slow(score, scores.back().compute_seconds);
+    std::fprintf(stderr, "warning: step %ld: %s\n", static_cast<long>(score.step), text.c_str());
+  }
+}
+
 void Watcher::leave_reports(bool with_stacks) {
   if (with_stacks) {
     for (const Watched& rank : ranks_) {
@@ -229,6 +256,7 @@ void Watcher::look_for_hang() {
     wait_until(2 * kForOtherNodes, [this] { return postmortem_.is_said(); });
   }
   end_ranks();
+  end_launcher();
 }
 
 // Those that can end by themselves first: the launcher passes the first code on.
@@ -241,6 +269,17 @@ void Watcher::end_ranks() {
   for (const Watched& rank : ranks_) {
     if (!is_gone(rank)) ::kill(rank.block.process(), SIGKILL);
   }
+}
+
+// mpirun waits for its part on a host that is out of reach as long as TCP does: a quarter of an
+// hour. Others than Open MPI's launchers are left alone: Slurm looks after its own.
+void Watcher::end_launcher() {
+  if (!options_.has_launcher || ranks_.empty()) return;
+  const int launcher = ranks_.front().parent;
+  const std::string name = name_of_process(launcher);
+  if (name != "mpirun" && name != "mpiexec" && name != "orterun" && name != "orted") return;
+  wait_until(kForLauncher, [launcher] { return state_of(launcher) == "gone"; });
+  if (name_of_process(launcher) == name) ::kill(launcher, SIGKILL);
 }
 
 void Watcher::end_with_launcher() {

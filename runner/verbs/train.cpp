@@ -12,6 +12,7 @@
 #include "runner/data_sets.h"
 #include "runner/files.h"
 #include "runner/launch.h"
+#include "runner/preflight/preflight.h"
 #include "runner/requests.h"
 #include "runner/run_history.h"
 #include "runner/run_lock.h"
@@ -30,6 +31,11 @@ void say(const World& world, const std::string& line) {
 
 TieredCheckpoints::Report warnings() {
   return [](const std::string& problem) { std::fprintf(stderr, "warning: %s\n", problem.c_str()); };
+}
+
+// Of what all ranks find alike.
+TieredCheckpoints::Report warnings(const World& world) {
+  return [&world](const std::string& problem) { say(world, "warning: " + problem); };
 }
 
 // Tells the copies that a run left in memory from those of any other.
@@ -165,6 +171,7 @@ ExitCode train(World& world, const TrainOptions& options) {
   RunDirectory run{options.run.empty() ? default_run_folder(recipe_name(options.recipe))
                                        : fs::path(options.run)};
   run.root = comm::broadcast_sized(run.root.string(), world.communicator());
+  check_before_start(plan, world, run.root, device.gpu != nullptr, warnings(world));
   std::optional<RunLock> lock;
   if (world.rank() == 0) {
     create_run(run.root, plan.recipe.resolved_toml());
@@ -172,8 +179,9 @@ ExitCode train(World& world, const TrainOptions& options) {
     lock.emplace(run);
   }
   world.communicator().barrier();
+  require_seen(run);
   const std::string launch = comm::broadcast_sized(launch_name(), world.communicator());
-  Liveness liveness(world, run, launch, plan.options.check.hang_seconds);
+  Liveness liveness(world, run, launch, plan.options.check);
   if (!liveness.failure().empty())
     say(world, "warning: nobody watches for hangs: " + liveness.failure());
   const StopSignals signals(liveness.told_to_end());
@@ -197,6 +205,7 @@ ExitCode resume(World& world, const ResumeOptions& options) {
   world.start();
   const RunPlan plan = make_plan(
       std::move(recipe), {.defaults = launch_defaults(world), .ranks = &world.communicator()});
+  check_before_start(plan, world, run.root, device.gpu != nullptr, warnings(world));
   Model model(plan, device.placement);
   std::optional<RunLock> lock;
   if (world.rank() == 0) {
@@ -205,7 +214,7 @@ ExitCode resume(World& world, const ResumeOptions& options) {
   }
   world.communicator().barrier();
   const std::string launch = comm::broadcast_sized(launch_name(), world.communicator());
-  Liveness liveness(world, run, launch, plan.options.check.hang_seconds);
+  Liveness liveness(world, run, launch, plan.options.check);
   if (!liveness.failure().empty())
     say(world, "warning: nobody watches for hangs: " + liveness.failure());
   const StopSignals signals(liveness.told_to_end());
