@@ -51,6 +51,14 @@ std::string start_of(int process) {
   return fields ? start : std::string();
 }
 
+std::string name_of_process(int process) {
+  if (state_of(process) == "gone") return {};
+  std::ifstream stream(fmt::format("/proc/{}/comm", process));
+  std::string name;
+  std::getline(stream, name);
+  return name;
+}
+
 std::optional<int> parent_of(int process) {
   char state = 'X';
   int parent = 0;

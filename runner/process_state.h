@@ -13,6 +13,9 @@ std::string state_of(int process);
 /// later one. Empty where it is gone, also where nobody has yet taken note of that.
 std::string start_of(int process);
 
+/// Its program, as "mpirun"; empty where it is gone.
+std::string name_of_process(int process);
+
 /// Its parent; nothing where it is gone.
 std::optional<int> parent_of(int process);
 

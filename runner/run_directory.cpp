@@ -3,10 +3,13 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <chrono>
 #include <ctime>
+#include <thread>
 
 #include "comm/error.h"
 #include "runner/files.h"
+#include "runner/world.h"
 
 namespace lockstep::runner {
 
@@ -31,6 +34,20 @@ RunDirectory create_run(const fs::path& root, const std::string& recipe_toml) {
   write_file(run.recipe(), recipe_toml);
   sync_folder(root);
   return run;
+}
+
+void require_seen(const RunDirectory& run) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (!is_run(run.root)) {
+    if (std::chrono::steady_clock::now() > end) {
+      throw WriteError("E503",
+                       fmt::format("{} does not see the run's folder '{}', which the first rank's "
+                                   "host has made",
+                                   host_name(), run.root.string()),
+                       "name a folder with --run on storage that all hosts see at the same path");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
 }
 
 RunDirectory open_run(const fs::path& root) {

@@ -17,6 +17,7 @@ struct RunDirectory {
   std::filesystem::path lock() const { return root / "lock"; }
   std::filesystem::path stop_request() const { return root / "STOP"; }
   std::filesystem::path save_request() const { return root / "CHECKPOINT"; }
+  std::filesystem::path hosts() const { return root / "hosts.jsonl"; }
   std::filesystem::path live() const { return root / "live"; }
   std::filesystem::path postmortem() const { return root / "postmortem"; }
   std::filesystem::path targets() const { return root / "prometheus.json"; }
@@ -26,6 +27,10 @@ struct RunDirectory {
 /// Makes a new run: the folder, its recipe and log folder. Throws UsageError (E110) where something
 /// is there already, WriteError where it cannot be made.
 RunDirectory create_run(const std::filesystem::path& root, const std::string& recipe_toml);
+
+/// That this host sees the run which another one made; a network file system may show it seconds
+/// later. Throws WriteError (E503).
+void require_seen(const RunDirectory& run);
 
 /// An existing run. Throws CheckpointError (E304) where it is none.
 RunDirectory open_run(const std::filesystem::path& root);

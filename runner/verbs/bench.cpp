@@ -166,6 +166,21 @@ Numbers time_steps(const RunPlan& plan, World& world, const BenchOptions& option
 
 // --- The sum
 
+constexpr int64_t kSmall = 1024;  // floats, about what a batch norm's statistics take
+constexpr int64_t kSmallSums = 200;
+
+// Seconds of one small sum; of host memory, whatever the device.
+double time_small_sums(comm::Communicator& communicator) {
+  std::vector<float> values(kSmall);
+  std::vector<double> seconds;
+  for (int64_t i = 0; i < kWarmUp + kSmallSums; ++i) {
+    const Stopwatch watch;
+    communicator.sum(values);
+    seconds.push_back(watch.seconds());
+  }
+  return median(seconds);
+}
+
 Numbers time_sum(const RunPlan& plan, World& world, const BenchOptions& options) {
   const Device device = choose_device(plan.options, world);
   const auto layout = sums_of_step(*jobs::make_job(*plan.job, plan.timeline(), device.placement));
@@ -183,7 +198,8 @@ Numbers time_sum(const RunPlan& plan, World& world, const BenchOptions& options)
     seconds.push_back(watch.lap());
   }
   return {{"seconds", median(seconds)},
-          {"bytes", layout.size * static_cast<int64_t>(sizeof(float))}};
+          {"bytes", layout.size * static_cast<int64_t>(sizeof(float))},
+          {"small_sum_seconds", time_small_sums(world.communicator())}};
 }
 
 // --- The checkpoint

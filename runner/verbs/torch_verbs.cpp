@@ -137,6 +137,13 @@ void add_bench_part(CLI::App& parent, const BenchPart& part, Chosen& chosen) {
 
 }  // namespace
 
+// Started by `doctor`, not by people.
+void add_probe(CLI::App& app, Chosen& chosen) {
+  CLI::App* verb = app.add_subcommand("probe", "try LibTorch, bf16 and the GPUs");
+  verb->group("");
+  verb->callback([&chosen] { chosen = [](World&) { return probe(); }; });
+}
+
 void add_bench(CLI::App& app, Chosen& chosen) {
   CLI::App* verb =
       app.add_subcommand("bench", "time one part of a run alone; one JSON line on stdout");

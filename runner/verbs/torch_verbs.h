@@ -46,6 +46,9 @@ struct BenchOptions {
 /// Times one part of a run alone.
 ExitCode bench(World& world, const BenchOptions& options);
 
+/// One JSON line of what `doctor` asks of LibTorch.
+ExitCode probe();
+
 struct ExportOptions {
   std::string source, format, out;
   bool average = false;

@@ -79,6 +79,10 @@ SlurmUser=root
 SlurmdUser=root
 ReturnToService=2
 KillWait=10
+SlurmdTimeout=10
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SlurmctldParameters=preempt_send_user_signal
 MinJobAge=600
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmctldLogFile={folder}/slurmctld.log
@@ -90,7 +94,8 @@ TmpFS={folder}/tmp-%n
 SlurmdParameters=config_overrides
 NodeName=node1 NodeAddr={network}.1 CPUs=4 RealMemory=8000 State=UNKNOWN
 NodeName=node2 NodeAddr={network}.2 CPUs=4 RealMemory=8000 State=UNKNOWN
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP GraceTime=120
+PartitionName=urgent Nodes=ALL PriorityTier=10 MaxTime=INFINITE State=UP
 """
 
 
@@ -125,8 +130,16 @@ class Slurm:
         self.wait("munge", lambda: (self.folder / "munge.socket").exists())
         self.daemon("slurmctld", "node1", "slurmctld", "-D")
         for name in Hosts.NAMES:
-            self.daemon(name, name, "slurmd", "-D", "-N", name)
+            self.start_node(name)
         self.wait("idle nodes", lambda: self.client("sinfo", "-h", "-t", "idle", "-o", "%D").stdout.strip() == "2")
+
+    def start_node(self, name):
+        self.daemon(name, name, "slurmd", "-D", "-N", name)
+
+    def kill_node(self, name):
+        """slurmd goes without a word; what it started goes on."""
+        os.kill(self.processes[name].pid, signal.SIGKILL)
+        self.processes.pop(name).wait()
 
     def daemon(self, key, host, *words):
         log = (self.folder / f"{key}.out").open("w")

@@ -1,33 +1,93 @@
-"""Two hosts that share nothing but a file system: mpirun over both gives the bits of one."""
+"""Two hosts that share nothing but a file system: mpirun over both gives the bits of one; a link that is cut ends the job with
+a post-mortem; a run's folder that one of them does not see is refused."""
 
+import json
+import os
+import signal
+import subprocess
+import time
 import unittest
 
-from cluster import Hosts, call
-from support import LOCKSTEP, SameRunTest
+from cluster import Hosts, call, commands
+from support import LOCKSTEP, SameRunTest, rows, wait_for_step
 
 
 class TwoHosts(SameRunTest):
     same = ("weights_hash", "loss")
 
-    def test_the_same_bits_as_on_one_host(self):
-        hosts = Hosts()
-        self.addCleanup(hosts.close)
+    def setUp(self):
+        self.hosts = Hosts()
+        self.addCleanup(self.hosts.close)
+
+    def line(self, *words, on_second="true", ranks_each=1):
+        """mpirun over both, called on the first; `on_second` is done on the second before its rank."""
         # How mpirun reaches the second host: drops the options, takes the host, runs the rest there.
-        agent = self.folder / "agent"
+        agent = self.folder / f"agent-{self.id().rsplit('.', 1)[1]}"
         agent.write_text('#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift; done\nshift\n'
-                         f'exec nsenter --net=/run/netns/{hosts.spaces["node2"]} unshare --uts --mount --ipc '
-                         'sh -c "hostname node2; mount -t tmpfs tmpfs /dev/shm; $*"\n')
+                         f'exec nsenter --net=/run/netns/{self.hosts.spaces["node2"]} unshare --uts --mount --ipc '
+                         f'sh -c "hostname node2; mount -t tmpfs tmpfs /dev/shm; {on_second}; $*"\n')
         agent.chmod(0o755)
-        folder = self.folder / "two"
-        network = f"{hosts.network}.0/24"
-        line = ["mpirun", "--allow-run-as-root", "--bind-to", "none", "--mca", "plm", "rsh", "--mca", "plm_rsh_agent", agent,
-                "--mca", "oob_tcp_if_include", network, "--mca", "btl_tcp_if_include", network, "--mca", "btl", "tcp,self",
-                "--host", f"{hosts.address('node1')}:1,{hosts.address('node2')}:1", "-n", "2",
-                LOCKSTEP, "train", self.recipe, "--run", folder]
-        call(*hosts.on("node1", *line))
+        network = f"{self.hosts.network}.0/24"
+        return self.hosts.on(
+            "node1", "mpirun", "--allow-run-as-root", "--bind-to", "none", "--mca", "plm", "rsh", "--mca", "plm_rsh_agent",
+            agent, "--mca", "oob_tcp_if_include", network, "--mca", "btl_tcp_if_include", network, "--mca", "btl",
+            "tcp,self", "--host", ",".join(f"{self.hosts.address(name)}:{ranks_each}" for name in Hosts.NAMES),
+            "-n", 2 * ranks_each, LOCKSTEP,
+            *words)
+
+    def test_the_same_bits_as_on_one_host(self):
+        for ranks_each in (1, 2):  # alone on its host, or with another to share memory with
+            with self.subTest(ranks_each=ranks_each):
+                self.train_on_two_hosts(ranks_each)
+
+    def train_on_two_hosts(self, ranks_each):
+        folder = self.folder / f"two-{ranks_each}"
+        call(*self.line("train", self.recipe, "--run", folder, ranks_each=ranks_each))
         self.assert_same_run(folder)
-        where = [(folder / "log" / f"rank-{rank:05d}.log").read_text().split(" on ")[1].split(",")[0] for rank in (0, 1)]
-        self.assertEqual(where, ["node1", "node2"])
+        ranks = range(2 * ranks_each)
+        logs = [(folder / "log" / f"rank-{rank:05d}.log").read_text() for rank in ranks]
+        hosts = [Hosts.NAMES[rank // ranks_each] for rank in ranks]
+        self.assertEqual([log.split(" on ")[1].split(",")[0] for log in logs], hosts)
+        # The table of who sits where.
+        for rank, host in enumerate(hosts):
+            self.assertRegex(logs[0], rf"rank {rank} on {host}: cores [\d,-]+.*{self.hosts.address(host)}")
+
+    def test_a_folder_that_one_host_does_not_see(self):
+        own = self.folder / "own"
+        own.mkdir()
+        done = call(*self.line("train", self.recipe, "--run", own / "run", on_second=f"mount -t tmpfs tmpfs {own}"),
+                    check=False)
+        self.assertEqual(done.returncode, 73, done.stderr)
+        self.assertEqual(done.stderr.count("error["), 1, done.stderr)
+        self.assertIn(f"error[E503]: rank 1: node2 does not see the run's folder '{own}/run'", done.stderr)
+
+    def test_a_link_that_is_cut_in_mid_step(self):
+        folder = self.folder / "cut"
+        process = subprocess.Popen(self.line("train", self.recipe, "--run", folder, "--set", "check.hang_after=2s",
+                                             "--set", "schedule.epochs=1000", "--set", "evaluation.every=0"),
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        try:
+            wait_for_step(folder, 8, process)
+            self.hosts.cut()
+            cut_at = time.monotonic()
+            out, err = process.communicate(timeout=120)
+            seconds = time.monotonic() - cut_at
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        # mpirun itself cannot reach its other half any more, and is ended.
+        self.assertEqual(process.returncode, -signal.SIGKILL, err)
+        self.assertEqual(err.count("error["), 1, err)
+        self.assertIn("error[E801]: all 2 ranks entered sum of step", err)
+        self.assertIn("look at the network between the hosts", err)
+        self.assertLess(seconds, 60)
+        (report,) = (folder / "postmortem").glob("*/report.json")
+        self.assertEqual([rank["host"] for rank in json.loads(report.read_text())["ranks"]], ["node1", "node2"])
+        for host in Hosts.NAMES:
+            self.assertTrue((report.parent / f"{host}.json").exists())
+        self.assertGreaterEqual(len(rows(folder)), 8)
+        # Nothing is left on either host.
+        self.assertFalse([line for line in commands() if str(folder).encode() in line])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Jobs of a real Slurm over two hosts: by mpirun and by srun, requeued, cancelled, out of time, in an array, in a chain: each
-ends as documented, and the run comes out with the bits of one that was never disturbed."""
+"""Jobs of a real Slurm over two hosts: by mpirun and by srun, requeued, cancelled, out of time, pre-empted, on a node that fails,
+in an array, in a chain: each ends as documented, and the run comes out with the bits of one that was never disturbed."""
 
 import json
 import subprocess
 import unittest
 
 from cluster import Slurm
-from support import LOCKSTEP, REPOSITORY, SameRunTest, rows
+from support import LOCKSTEP, REPOSITORY, SameRunTest, finish, hashes, rows, start, wait_for_step
 
 FOLDER = REPOSITORY / "deploy" / "slurm"
 BINDING = {"mpirun": "--bind-to none --oversubscribe", "srun": "--cpu-bind=none"}
@@ -83,14 +83,48 @@ class Jobs(SameRunTest):
                 self.assertIn("stopped as asked, saved", self.log(name))
                 self.assert_same_run(self.folder / name)
 
-    def test_slurms_own_signal(self):
-        # Slurm sends it up to a minute early, here within seconds: in a step, or while the run starts.
-        job = self.submit("mpirun", "limit", "--set", "schedule.epochs=2000", "--set", "evaluation.every=0",
-                          options=("--time=1", "--signal=B:USR2@50"))
+    def test_the_time_limit(self):
+        # Slurm sends the signal up to a minute early, here within seconds: in a step, or while the run starts.
+        long = ("--set", "schedule.epochs=2000", "--set", "evaluation.every=0")
+        job = self.submit("mpirun", "limit", *long, options=("--time=1", "--signal=B:USR2@58"))
         self.slurm.wait("the requeue", lambda: self.slurm.job(job).get("Restarts") == "1", 90)
-        self.slurm.client("scancel", job, check=True)
         self.assertIn("stopped as asked, saved", self.log("limit"))
-        self.assertTrue((self.folder / "limit" / "checkpoints" / "LATEST").exists())
+        reached = rows(self.folder / "limit")[-1]["step"]
+        # The time that is left to a job of a minute may end it before it is there again.
+        self.slurm.client("scontrol", "update", f"job={job}", "TimeLimit=5", check=True)
+        self.slurm.start_again(job)
+        self.wait_for_step("limit", reached + 3, job)
+        self.slurm.client("scancel", job, check=True)
+        resumed = hashes(self.folder / "limit")
+        alone = start("train", self.recipe, "--run", self.folder / "limit-alone", *long)
+        wait_for_step(self.folder / "limit-alone", reached + 3, alone)
+        alone.kill()
+        finish(alone)
+        expected = hashes(self.folder / "limit-alone")
+        self.assertEqual([resumed[step] for step in range(1, reached + 4)],
+                         [expected[step] for step in range(1, reached + 4)])
+
+    def test_pre_empted(self):
+        job = self.submit("srun", "pre-empted")
+        self.wait_for_step("pre-empted", 3, job)
+        urgent = self.slurm.submit("--partition=urgent", "--nodes=2", "--exclusive", f"--output={self.folder}/urgent.log",
+                                   "--wrap", "true")
+        self.slurm.start_again(job)
+        self.assertEqual(self.slurm.state(urgent), "COMPLETED")
+        self.assert_ends("pre-empted", job, "COMPLETED", "0:0")
+        self.assertIn("stopped as asked, saved", self.log("pre-empted"))
+        self.assert_same_run(self.folder / "pre-empted")
+
+    def test_a_node_that_fails(self):
+        job = self.submit("mpirun", "node")
+        self.wait_for_step("node", 8, job)
+        self.slurm.kill_node("node2")
+        self.slurm.wait("the end of the node", lambda: "down" in self.slurm.client("sinfo", "-h", "-n", "node2", "-o",
+                                                                                   "%T").stdout)
+        self.slurm.start_node("node2")
+        self.slurm.start_again(job)
+        self.assert_ends("node", job, "COMPLETED", "0:0")
+        self.assert_same_run(self.folder / "node")
 
     def test_cancelled(self):
         job = self.submit("mpirun", "cancelled")
@@ -100,6 +134,21 @@ class Jobs(SameRunTest):
         again = self.submit("srun", "cancelled")
         self.assert_ends("cancelled", again, "COMPLETED", "0:0")
         self.assert_same_run(self.folder / "cancelled")
+
+    def test_what_a_node_has_in_memory_is_gone_on_from(self):
+        for launcher, every in (("mpirun", 1), ("srun", 1), ("srun", 0)):
+            with self.subTest(launcher=launcher, memory_every=every):
+                name = f"memory-{launcher}-{every}"
+                settings = ("--set", "checkpoint.every=0", "--set", f"checkpoint.memory_every={every}")
+                job = self.submit(launcher, name, *settings)
+                self.wait_for_step(name, 8, job)
+                self.slurm.client("scancel", job, check=True)
+                self.slurm.wait("the end", lambda: self.slurm.state(job) == "CANCELLED")
+                self.assert_ends(name, self.submit(launcher, name, *settings), "COMPLETED", "0:0")
+                self.assert_same_run(self.folder / name)
+                # Without a copy it begins again, and what was there is put aside.
+                self.assertEqual(len(list(self.folder.glob(f"{name}.unsaved-*"))), 0 if every else 1)
+                self.assertEqual("goes on after step" in self.log(name), bool(every))
 
     def test_an_array(self):
         job = self.submit("srun", "array", "--set", "seed=%a", "--set", "schedule.epochs=1", "--set",

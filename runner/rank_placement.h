@@ -1,0 +1,30 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "runner/world.h"
+
+namespace lockstep::runner {
+
+/// What a rank computes on and is reached by, for the first rank's log.
+struct RankPlacement {
+  char host[64] = {};
+  char cores[64] = {};       // that the launcher bound it to, as "0-7,16-23"
+  char numa_nodes[32] = {};  // of these cores
+  char networks[128] = {};   // as "eth0 10.0.0.2, ib0 10.1.0.2"; without loopback
+  int core_count = 0;
+  int gpu = -1;  // -1: none
+};
+
+/// Of all ranks, in their order. Called by all.
+std::vector<RankPlacement> gather_placements(World& world, int gpu);
+
+/// "rank 1 on node2: cores 0-7 of NUMA node 0, GPU 1, eth0 10.0.0.2"
+std::string describe(int rank, const RankPlacement& placement);
+
+/// The ranks whose threads have to share cores because of how the launcher bound them, in a
+/// sentence with the cure; empty where all have enough.
+std::string describe_crowded(const std::vector<RankPlacement>& placements, int compute_threads);
+
+}  // namespace lockstep::runner
