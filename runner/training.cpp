@@ -49,10 +49,7 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
   start_loader();
   if (fault_) checkpoints.break_writing_by(*fault_);
   note_placements(device);
-  if (world.rank() == 0) {
-    metrics_log_.emplace(run.metrics(), progress.step);
-    start_events();
-  }
+  if (world.rank() == 0) start_events();
   start_publishing();
 }
 

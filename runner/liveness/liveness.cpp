@@ -73,8 +73,7 @@ Liveness::Liveness(const World& world, const RunDirectory& run, const std::strin
     const std::string name = fmt::format("rank-{:05d}", world.rank());
     block_.emplace(RankBlock::create(blocks / (name + ".block"), world.rank()));
     obey_rank_requests(blocks / (name + ".stacks"));
-    if (world.local_rank() == 0)
-      start_watcher(watch_command(world, run, blocks, launch, options));
+    if (world.local_rank() == 0) start_watcher(watch_command(world, run, blocks, launch, options));
     blocks_ = blocks;
   } catch (const WriteError& error) {
     failure_ = error.what();
