@@ -43,7 +43,10 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
       fmt::format("rank {} of {} on {}, process {}: step {} of {}, {} compute and {} data threads",
                   world.rank(), world.size(), host_name(), getpid(), progress.step, plan.steps,
                   plan.options.compute_threads, data_threads_));
-  if (world.rank() == 0) progress_line_.emplace();
+  if (world.rank() == 0) {
+    metrics_log_.emplace(run.metrics(), progress.step);
+    progress_line_.emplace();
+  }
   cache_ = open_cache(plan.options, *plan.training_set, world,
                       [this](const std::string& problem) { warn(problem); });
   start_loader();
