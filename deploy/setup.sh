@@ -13,7 +13,7 @@ say() { printf '\033[1m%s\033[0m\n' "setup: $*" >&2; }
 run_packages=(
   openmpi-bin openssh-client openssh-server
   libfmt9 libspdlog1.10 libtomlplusplus3 libxxhash0 libjpeg62-turbo libpng16-16 libprometheus-cpp-core1.0
-  libprometheus-cpp-pull1.0 libprometheus-cpp-push1.0 libcurl4 libcairo2 fonts-dejavu-core
+  libprometheus-cpp-pull1.0 libcurl4 libhwloc15 libcairo2 fonts-dejavu-core
 )
 build_packages=(
   g++ cmake ninja-build ccache mold git pkg-config python3 python3-venv   # to build

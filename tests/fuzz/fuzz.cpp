@@ -1,5 +1,5 @@
-// What reads bytes of others: a tar, the index of a set, safetensors, pictures. libFuzzer calls this
-// with bytes that it makes up, the first of which says whose they are (tests/fuzz/run.sh).
+// What reads bytes of others: a tar, the index of a set, safetensors, pictures. libFuzzer calls
+// this with bytes that it makes up, the first of which says whose they are (tests/fuzz/run.sh).
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>

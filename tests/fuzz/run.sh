@@ -19,7 +19,7 @@ seed() { # KIND FILES...
   local kind=$1
   shift
   for file in "$@"; do
-    { printf "\\x$kind" && cat "$file"; } >"$build/corpus/seed-$kind-$(basename "$file")"
+    { printf "%b" "\\x$kind" && cat "$file"; } >"$build/corpus/seed-$kind-$(basename "$file")"
   done
 }
 seed 00 "$scratch"/shards/*.tar
