@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,13 @@
 #include "runner/stopwatch.h"
 
 namespace lockstep::runner {
+namespace {
+
+// Another build moves what follows a change: a page of sixteen sees it, in a tenth of the time.
+constexpr size_t kPage = 4096;
+constexpr size_t kBetweenPages = 16 * kPage;
+
+}  // namespace
 
 void to_json(nlohmann::json& json, const Finding& finding) {
   json = {{"check", finding.check},
@@ -44,11 +52,14 @@ std::string hash_of_program() {
   const Descriptor file(::open(program.c_str(), O_RDONLY | O_CLOEXEC));
   std::error_code code;
   const size_t bytes = std::filesystem::file_size(program, code);
-  // A tenth of the time that reading takes.
-  void* text = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file.number(), 0);
-  if (text == MAP_FAILED) return {};
-  const uint64_t hash = XXH3_64bits(text, bytes);
-  ::munmap(text, bytes);
+  void* memory = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, file.number(), 0);
+  if (memory == MAP_FAILED) return {};
+  const auto* text = static_cast<const char*>(memory);
+  uint64_t hash = bytes;
+  for (size_t at = 0; at < bytes; at += kBetweenPages) {
+    hash = XXH3_64bits_withSeed(text + at, std::min(kPage, bytes - at), hash);
+  }
+  ::munmap(memory, bytes);
   return fmt::format("{:016x}", hash);
 }
 

@@ -48,13 +48,14 @@ struct RankFacts {
   std::vector<Finding> own;  // that it needs nobody else for
 };
 
-constexpr int64_t kProbeBytes = 4 << 20;
+constexpr int64_t kProbeBytes = 1 << 20;
 
 /// Fills in what the machine says of itself: milliseconds, no GPU is touched.
 void look_at_machine(RankFacts& facts);
 
-/// XXH3-64 of the program that trains, in hexadecimal.
+/// Of the length and some pages of the program that trains, in hexadecimal.
 std::string hash_of_program();
+/// XXH3-64, in hexadecimal.
 std::string hash_of_text(const std::string& text);
 
 /// The clock when all have met, and a sum. Called by all ranks.

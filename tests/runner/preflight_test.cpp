@@ -125,7 +125,7 @@ TEST(Preflight, TheSlowSenderIsNamed) {
   EXPECT_EQ(judge_sends(sound_ranks(), senders, {0.1, 0.1, 0.2, 0.1}).level, Level::good);
   const Finding slow = judge_sends(sound_ranks(), senders, {0.1, 0.1, 0.5, 0.1});
   EXPECT_EQ(slow.level, Level::warning);
-  EXPECT_EQ(slow.text, "rank 2 on b sends to all at 8 MB/s, the median is 42 MB/s");
+  EXPECT_EQ(slow.text, "rank 2 on b sends to all at 2 MB/s, the median is 10 MB/s");
 }
 
 TEST(Fault, IsReadForItsRankAlone) {
