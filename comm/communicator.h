@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <span>
 
 namespace lockstep::comm {
@@ -26,10 +28,14 @@ class Communicator {
   /// them.
   virtual void wait() = 0;
   /// start_sum() and wait().
-  void sum(std::span<float> values) {
+  virtual void sum(std::span<float> values) {
     start_sum(values);
     wait();
   }
+  /// Memory for `size` floats, zeroed, of which sums are cheapest, or null where any other is as
+  /// good. May outlive the communicator. Where it is not null, the parts of it that are summed
+  /// are the same on all ranks.
+  virtual std::shared_ptr<float> allocate(int64_t) { return nullptr; }
 
   /// The bytes of rank `root`, for all. Host memory always.
   virtual void broadcast(std::span<std::byte> bytes, int root) = 0;

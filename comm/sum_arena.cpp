@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 
 #include <utility>
@@ -17,9 +18,14 @@ SumArena::SumArena(Communicator& communicator, Layout layout, int local_shards, 
       local_shards_(local_shards) {
   const MergePlan merges = merge_plan(local_shards);
   merges_after_ = merges.merges_after;
+  const auto options = at::TensorOptions().dtype(at::kFloat).device(device);
   for (int i = 0; i < merges.depth; ++i) {
-    buffers_.push_back(
-        at::zeros({layout_.size}, at::TensorOptions().dtype(at::kFloat).device(device)));
+    // Only the first is ever summed over the ranks.
+    const auto memory = i == 0 ? communicator.allocate(layout_.size) : nullptr;
+    buffers_.push_back(memory == nullptr
+                           ? at::zeros({layout_.size}, options)
+                           : at::from_blob(
+                                 memory.get(), {layout_.size}, [memory](void*) {}, options));
   }
 }
 

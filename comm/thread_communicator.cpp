@@ -62,16 +62,12 @@ class ThreadCommunicator final : public Communicator {
     const int64_t begin = count * rank_ / size();
     const int64_t length = count * (rank_ + 1) / size() - begin;
     std::vector<const float*> parts;
+    std::vector<float*> slices;
     for (std::byte* theirs : meeting_.offers()) {
-      parts.push_back(reinterpret_cast<const float*>(theirs) + begin);
+      slices.push_back(reinterpret_cast<float*>(theirs) + begin);
+      parts.push_back(slices.back());
     }
-    add_in_tree(parts, values.data() + begin, length);
-    for (std::byte* theirs : meeting_.offers()) {
-      float* target = reinterpret_cast<float*>(theirs) + begin;
-      if (length > 0 && target != values.data() + begin) {
-        std::copy_n(values.data() + begin, length, target);
-      }
-    }
+    add_in_tree(parts, slices, length);
     meeting_.meet();
   }
   void wait() override {}

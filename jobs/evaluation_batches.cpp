@@ -24,13 +24,20 @@ class EvaluationBatches final : public BatchMaker {
             {"samples", Kind::int64, {batch_size}}};
   }
 
-  void make_sample(std::span<const std::byte> file, int64_t label, const SampleKey& key,
-                   int64_t index, const ShardArrays& arrays) const override {
-    const pixels::Image image = cut_(pixels::decode(file), key);
-    normalise_(image.rgb, array_of<float>(arrays, kImages).data() +
-                              index * static_cast<int64_t>(image.rgb.size()));
-    array_of<int64_t>(arrays, kLabels)[index] = label;
-    array_of<int64_t>(arrays, kSamples)[index] = key.sample;
+  void make_samples(std::span<const std::byte> file, int64_t label,
+                    std::span<const SamplePlace> places, MakerSeconds& seconds) const override {
+    PhaseClock clock;
+    const pixels::Image whole = pixels::decode(file);
+    clock.end_of(seconds.decode);
+    for (const auto& [key, index, arrays] : places) {
+      const pixels::Image image = cut_(whole, key);
+      clock.end_of(seconds.resample);
+      normalise_(image.rgb, array_of<float>(arrays, kImages).data() +
+                                index * static_cast<int64_t>(image.rgb.size()));
+      array_of<int64_t>(arrays, kLabels)[index] = label;
+      array_of<int64_t>(arrays, kSamples)[index] = key.sample;
+      clock.end_of(seconds.operations);
+    }
   }
 
   void finish_shard(const ShardKey&, int64_t, const ShardArrays&) const override {}

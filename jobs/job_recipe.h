@@ -107,6 +107,7 @@ struct JobInputs {
   uint64_t seed = 0;
   int64_t shard_batch_size = 0;  // pictures in one shard
   int64_t data_classes = 0;      // 0: not known, there is no data
+  bool fast_decode = false;      // pictures may be decoded faster than to the bit
 };
 
 /// Reads the keys of the job `name` and checks them. Throws

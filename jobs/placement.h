@@ -4,10 +4,17 @@ namespace lockstep::jobs {
 
 enum class Precision { fp32, bf16 };
 
+/// Faster ways to the same numbers but for their rounding.
+struct FastPaths {
+  bool fused_norms = false;      // a norm and what follows it in one pass (models/fused_norm.h)
+  bool weight_products = false;  // weights' gradients by products (models/convolution.h)
+};
+
 /// In what numbers and where a job computes.
 struct Placement {
   Precision precision = Precision::fp32;
   int gpu = -1;  // index of the device; -1: the processor
+  FastPaths fast;
 };
 
 }  // namespace lockstep::jobs

@@ -59,14 +59,23 @@ constexpr Metric kCatalogue[] = {
      "Where rank 0 spent its time: data_wait, compute (forward and backward), sum (what did not "
      "hide behind backward), update, evaluation, checkpoint (what steps waited for one)."},
     // Each rank
-    {"lockstep_rank_compute_seconds", kGauge, "seconds", "rank",
-     "Forward and backward of the last step, by rank.", later},
+    {"lockstep_rank_step", kGauge, "steps", "rank", "Updates of the weights done, by rank."},
+    {"lockstep_rank_step_seconds", kGauge, "seconds", "rank",
+     "Wall time of the last step, by rank."},
     {"lockstep_rank_data_wait_seconds", kGauge, "seconds", "rank",
-     "Part of the last step spent waiting for pictures, by rank.", later},
+     "Part of the last step spent waiting for pictures, by rank."},
+    {"lockstep_rank_compute_seconds", kGauge, "seconds", "rank",
+     "Forward and backward of the last step, by rank."},
+    {"lockstep_rank_sum_seconds", kGauge, "seconds", "rank",
+     "Part of the last step spent on the sum that did not hide behind backward, by rank: who comes "
+     "last waits least."},
+    {"lockstep_rank_update_seconds", kGauge, "seconds", "rank",
+     "Part of the last step spent on the update, by rank."},
     {"lockstep_rank_heartbeat_timestamp_seconds", kGauge, "seconds", "rank",
-     "When a rank was last heard of, in Unix time.", later},
+     "When a rank was last known to run, in Unix time."},
     {"lockstep_rank_straggler_score_ratio", kGauge, "ratio", "rank",
-     "Compute time of the fastest rank as a part of this rank's.", later},
+     "Compute time of the fastest rank as a part of this rank's, over some ten steps; shown by "
+     "rank 0 for all ranks."},
     {"lockstep_rank_gpu_info", kGauge, "", "rank,UUID",
      "The GPU of a rank, under the label that DCGM's exporter has it; always 1.", later},
     // Data
@@ -94,6 +103,8 @@ constexpr Metric kCatalogue[] = {
      "Time between checkpoints; 0: not by time."},
     {"lockstep_checkpoint_interval_steps", kGauge, "steps", "",
      "Steps between checkpoints; 0: not by steps."},
+    {"lockstep_disk_free_bytes", kGauge, "bytes", "",
+     "Room left on the file system of the run's folder."},
     // Reliability
     {"lockstep_restarts_total", kCounter, "launches", "", "Launches of the run after its first."},
     {"lockstep_lost_steps_total", kCounter, "steps", "",

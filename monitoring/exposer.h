@@ -2,10 +2,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace prometheus {
+class Collectable;
 class Exposer;
-class Registry;
 }  // namespace prometheus
 
 namespace lockstep::monitoring {
@@ -14,15 +15,17 @@ namespace lockstep::monitoring {
 /// stops a run: what could not be opened says why in failure().
 class Exposer {
  public:
+  using Shown = std::vector<std::shared_ptr<prometheus::Collectable>>;
+
   /// `port` 0: any free one.
-  Exposer(const std::string& address, int port,
-          const std::shared_ptr<prometheus::Registry>& registry);
+  Exposer(const std::string& address, int port, Shown shown);
   ~Exposer();
 
   int port() const { return port_; }  // 0 if it could not be opened
   const std::string& failure() const { return failure_; }
 
  private:
+  Shown shown_;  // the server keeps none of them alive
   std::unique_ptr<prometheus::Exposer> server_;
   std::string failure_;
   int port_ = 0;

@@ -57,9 +57,11 @@ void MetricsLog::write(const StepReport& report) {
 std::string json_line(const StepReport& r) {
   std::string line = fmt::format(
       R"({{"step":{},"epoch":{},"loss":{},"learning_rate":{:.9g},"gradient_norm":{},)"
-      R"("samples":{},"seconds":{:.9g},"step_seconds":{:.9g},"data_wait_seconds":{:.9g})",
+      R"("samples":{},"seconds":{:.9g},"step_seconds":{:.9g},"data_wait_seconds":{:.9g},)"
+      R"("compute_seconds":{:.9g},"sum_seconds":{:.9g},"update_seconds":{:.9g})",
       r.step, r.epoch, number(r.loss), r.learning_rate, number(r.gradient_norm), r.samples,
-      r.seconds, r.step_seconds, r.data_wait_seconds);
+      r.seconds, r.step_seconds, r.data_wait_seconds, r.compute_seconds, r.sum_seconds,
+      r.update_seconds);
   if (!r.weights_hash.empty()) line += fmt::format(R"(,"weights_hash":"{}")", r.weights_hash);
   for (const auto* measures : {&r.job, &r.evaluation}) {
     for (const auto& [name, value] : *measures)

@@ -1,6 +1,8 @@
 #include "monitoring/publisher.h"
 
 #include <fmt/format.h>
+#include <prometheus/collectable.h>
+#include <prometheus/registry.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,23 +10,29 @@
 #include <cstring>
 #include <exception>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <utility>
+
+#include "monitoring/push_gateway.h"
 
 namespace lockstep::monitoring {
 
 namespace fs = std::filesystem;
 
-Publisher::Publisher(const Launch& launch, const PublisherOptions& options)
-    : options_(options), launch_(launch), metrics_(launch) {
-  if (options_.port >= 0) {
-    exposer_.emplace(options_.address, options_.port, metrics_.registry());
-    if (exposer_->port() == 0) warn("no Prometheus endpoint: " + exposer_->failure());
-  }
-  write_target_files();
-  write_text_file();
-  if (port() != 0 || !options_.text_file.empty())
-    refresher_ = std::thread([this] { refresh_until_told(); });
+Publisher::Publisher(const Launch& launch, const PublisherOptions& options,
+                     const std::shared_ptr<prometheus::Collectable>& ranks)
+    : options_(options), launch_(launch), metrics_(launch), shown_{metrics_.registry(), ranks} {
+  if (options_.port < 0) return;
+  exposer_.emplace(options_.address, options_.port, shown_);
+  if (exposer_->port() == 0) warn("no Prometheus endpoint: " + exposer_->failure());
+}
+
+void Publisher::announce(const std::vector<Target>& others) {
+  if (port() != 0) targets_.push_back({options_.host, port()});
+  targets_.insert(targets_.end(), others.begin(), others.end());
+  refresh();
+  refresher_ = std::thread([this] { refresh_until_told(); });
 }
 
 Publisher::~Publisher() { stop_refreshing(); }
@@ -36,7 +44,11 @@ std::vector<std::string> Publisher::take_warnings() {
 
 void Publisher::finish(RunState state, const std::function<bool()>& interrupted) {
   metrics_.enter(state);
-  write_text_file();
+  refresh();
+  if (!options_.push_gateway.empty()) {
+    const std::string failure = PushGateway(options_.push_gateway, launch_.run).put(text());
+    if (!failure.empty()) warn("cannot push to the Pushgateway: " + failure);
+  }
   if (state == RunState::finished && port() != 0) {
     const auto end = std::chrono::steady_clock::now() + options_.linger;
     while (std::chrono::steady_clock::now() < end && !interrupted())
@@ -45,18 +57,29 @@ void Publisher::finish(RunState state, const std::function<bool()>& interrupted)
   stop_refreshing();
   for (const fs::path& file : options_.target_files) {
     std::error_code ignored;
-    if (port() != 0) fs::remove(file, ignored);
+    if (!targets_.empty()) fs::remove(file, ignored);
   }
 }
 
 void Publisher::refresh_until_told() {
+  if (!options_.push_gateway.empty()) {
+    const std::string failure = PushGateway(options_.push_gateway, launch_.run).forget();
+    if (!failure.empty()) warn("cannot reach the Pushgateway: " + failure);
+  }
   std::unique_lock lock(mutex_);
   while (!told_.wait_for(lock, kRefresh, [this] { return ending_; })) {
     lock.unlock();
-    write_target_files();
-    write_text_file();
+    refresh();
     lock.lock();
   }
+}
+
+void Publisher::refresh() {
+  std::error_code code;
+  const fs::space_info space = fs::space(options_.run_folder, code);
+  if (!code) metrics_.set_free_bytes(static_cast<double>(space.available));
+  write_target_files();
+  write_text_file();
 }
 
 void Publisher::stop_refreshing() {
@@ -70,20 +93,28 @@ void Publisher::stop_refreshing() {
 }
 
 void Publisher::write_target_files() {
-  if (port() == 0) return;
+  if (targets_.empty()) return;
   const bool any = options_.address == "0.0.0.0" || options_.address == "::";
-  const std::string& reached = any ? options_.host : options_.address;
+  nlohmann::json groups = nlohmann::json::array();
   // The port of a launch is chance: the instance is the machine, so that series go on.
-  const nlohmann::json targets = {
-      {{"targets", {fmt::format("{}:{}", reached, port())}},
-       {"labels",
-        {{"run", launch_.run}, {"lockstep_job", launch_.job}, {"instance", options_.host}}}}};
-  for (const fs::path& file : options_.target_files) replace(file, targets.dump(1) + "\n");
+  for (const Target& target : targets_) {
+    const std::string& reached = any ? target.host : options_.address;
+    groups.push_back(
+        {{"targets", {fmt::format("{}:{}", reached, target.port)}},
+         {"labels",
+          {{"run", launch_.run}, {"lockstep_job", launch_.job}, {"instance", target.host}}}});
+  }
+  for (const fs::path& file : options_.target_files) replace(file, groups.dump(1) + "\n");
 }
 
 void Publisher::write_text_file() {
-  if (options_.text_file.empty()) return;
-  replace(options_.text_file, text_format(*metrics_.registry(), launch_.run));
+  if (!options_.text_file.empty()) replace(options_.text_file, text());
+}
+
+std::string Publisher::text() const {
+  std::vector<prometheus::MetricFamily> families;
+  for (const auto& each : shown_) std::ranges::move(each->Collect(), std::back_inserter(families));
+  return text_format(std::move(families), launch_.run);
 }
 
 // By rename, so that a reader sees the old text or the new one. Not synced: it is soon written

@@ -89,6 +89,7 @@ struct RunMetrics::Values {
   Family<Counter>& save_failures = counters("lockstep_checkpoint_failures_total");
   Gauge& interval_seconds = gauge("lockstep_checkpoint_interval_seconds");
   Gauge& interval_steps = gauge("lockstep_checkpoint_interval_steps");
+  Gauge& free_bytes = gauge("lockstep_disk_free_bytes");
   // Reliability and communication
   Counter& restarts = counter("lockstep_restarts_total");
   Counter& lost_steps = counter("lockstep_lost_steps_total");
@@ -216,6 +217,8 @@ void RunMetrics::waited_for_checkpoint(double seconds) {
 
 void RunMetrics::set_checkpoint_interval(double seconds) { values_->interval_seconds.Set(seconds); }
 
+void RunMetrics::set_free_bytes(double bytes) { values_->free_bytes.Set(bytes); }
+
 void RunMetrics::save_failed(std::string_view tier) {
   values_->save_failures.Add({{"tier", std::string(tier)}}).Increment();
 }
@@ -245,8 +248,7 @@ std::string_view name_of(RunState state) {
   }
 }
 
-std::string text_format(const prometheus::Registry& registry, const std::string& run) {
-  std::vector<prometheus::MetricFamily> families = registry.Collect();
+std::string text_format(std::vector<prometheus::MetricFamily> families, const std::string& run) {
   for (prometheus::MetricFamily& family : families) {
     for (prometheus::ClientMetric& series : family.metric) {
       const bool has_run =

@@ -9,7 +9,8 @@
 
 namespace prometheus {
 class Registry;
-}
+struct MetricFamily;
+}  // namespace prometheus
 
 namespace lockstep::monitoring {
 
@@ -49,6 +50,8 @@ class RunMetrics {
   /// The steps had to wait for one.
   void waited_for_checkpoint(double seconds);
   void set_checkpoint_interval(double seconds);
+  /// Of the file system that the run is on. Any thread.
+  void set_free_bytes(double bytes);
   /// A step that was not finite; `action`: "skip" or "roll_back".
   void non_finite(std::string_view action);
   void weights_differed();
@@ -64,8 +67,8 @@ class RunMetrics {
 
 std::string_view name_of(RunState state);
 
-/// Everything in `registry` in Prometheus' text format. `run` becomes a label of every series that
-/// has none; empty: as they are.
-std::string text_format(const prometheus::Registry& registry, const std::string& run);
+/// Prometheus' text format. `run` becomes a label of every series that has none; empty: as they
+/// are.
+std::string text_format(std::vector<prometheus::MetricFamily> families, const std::string& run);
 
 }  // namespace lockstep::monitoring

@@ -1,15 +1,68 @@
 #include "runner/data_sets.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstddef>
+#include <exception>
 #include <vector>
 
 #include "comm/broadcast_sized.h"
 #include "comm/error.h"
 #include "runner/files.h"
+#include "runner/node_memory.h"
 
 namespace lockstep::runner {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Not a name that another launch of this user may have.
+fs::path cache_file(const fs::path& folder, comm::Communicator& communicator) {
+  const std::string launch = fmt::format("pictures-{}-{}", host_name(), getpid());
+  return folder_of_user(folder) / comm::broadcast_sized(launch, communicator);
+}
+
+std::unique_ptr<PictureCache> make_cache(const RunOptions& options, const fs::path& file,
+                                         const Dataset& set, bool first) {
+  const auto kind = options.cache.kind == CacheOptions::Kind::files ? PictureCache::Kind::files
+                                                                    : PictureCache::Kind::decoded;
+  if (!first) {
+    return std::make_unique<PictureCache>(PictureCache::open(file, kind, set.size()));
+  }
+  int64_t bytes = options.cache.bytes;
+  if (bytes == 0) bytes = static_cast<int64_t>(fs::space(file.parent_path()).available / 2);
+  return std::make_unique<PictureCache>(PictureCache::make(file, kind, set.size(), bytes));
+}
+
+}  // namespace
+
+std::unique_ptr<PictureCache> open_cache(const RunOptions& options, const Dataset& set,
+                                         World& world,
+                                         const std::function<void(const std::string&)>& report) {
+  if (options.cache.kind == CacheOptions::Kind::off) return nullptr;
+  std::unique_ptr<PictureCache> cache;
+  const bool first = world.local_rank() == 0;
+  const fs::path file = cache_file(options.memory_folder, world.communicator());
+  const auto take = [&] {
+    try {
+      cache = make_cache(options, file, set, first);
+    } catch (const std::exception& error) {
+      if (first) {
+        report(
+            fmt::format("no pictures are kept in the memory of {}: {}", host_name(), error.what()));
+      }
+    }
+  };
+  if (first) take();
+  world.communicator().barrier();
+  if (!first) take();
+  world.communicator().barrier();
+  std::error_code code;
+  if (first) fs::remove(file, code);  // the memory is there for as long as a rank is
+  return cache;
+}
+
 Dataset open_on_one_rank(const std::filesystem::path& place, Labels labels,
                          comm::Communicator& communicator) {
   if (communicator.size() == 1) return Dataset::open(place, labels);

@@ -1,10 +1,16 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
 
 #include "comm/communicator.h"
+#include "runner/data/picture_cache.h"
 #include "runner/dataset.h"
 #include "runner/run_directory.h"
+#include "runner/run_options.h"
+#include "runner/world.h"
 
 namespace lockstep::runner {
 
@@ -12,6 +18,12 @@ namespace lockstep::runner {
 /// however many ranks there are. Called by all ranks; on rank 0 it throws as Dataset::open() does.
 Dataset open_on_one_rank(const std::filesystem::path& place, Labels labels,
                          comm::Communicator& communicator);
+
+/// The memory of each node for the pictures of a set, as `options.cache` has it; null where it is
+/// off, and on a node that has no room for it, of which `report` is told. Called by all ranks.
+std::unique_ptr<PictureCache> open_cache(const RunOptions& options, const Dataset& set,
+                                         World& world,
+                                         const std::function<void(const std::string&)>& report);
 
 /// Keeps the index of a run's training set beside it. Throws WriteError.
 void keep_index(const RunDirectory& run, const Dataset& training_set);

@@ -27,10 +27,12 @@ ShardMemory draw_batch(const RunPlan& plan) {
   const auto maker = plan.job->training_batches();
   const std::vector<std::vector<std::byte>> files = draw_files(plan.options.seed);
   ShardMemory memory(maker->fields(rows));
+  jobs::MakerSeconds seconds;
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t label = plan.job->classes() == 0 ? 0 : i % plan.job->classes();
     const std::vector<std::byte>& file = files[static_cast<size_t>(i) % files.size()];
-    maker->make_sample(file, label, {.sample = i}, i, memory.arrays());
+    const jobs::SamplePlace place{.key = {.sample = i}, .index = i, .arrays = memory.arrays()};
+    maker->make_samples(file, label, {&place, 1}, seconds);
   }
   maker->finish_shard({}, rows, memory.arrays());
   return memory;

@@ -23,6 +23,9 @@ struct Device {
 /// throws Error with ExitCode::preflight (E701).
 Device choose_device(const RunOptions& options, const World& world);
 
+/// Throws E701 where this processor cannot compute in bf16.
+void require_bf16();
+
 /// The memory of a step's activations, and of pictures, stays for the next ones, instead of going
 /// back to the kernel and coming again page by page. choose_device() does it too.
 void keep_freed_memory();

@@ -10,14 +10,20 @@
 #include <iterator>
 #include <mutex>
 #include <new>
+#include <span>
 #include <thread>
+#include <unordered_map>
 
 #include "jobs/pixels/image.h"
+#include "runner/stopwatch.h"
 
 namespace lockstep::runner {
 namespace {
 
 constexpr size_t kAlignment = 64;
+// A file system that takes 10 ms to answer still gives 3200 files a second.
+constexpr int kFilesAtOnce = 32;
+constexpr int kFilesAhead = 64;  // read or being read, and not yet taken
 
 size_t bytes_of(const jobs::Field& field) {
   size_t bytes = 1;
@@ -36,21 +42,41 @@ size_t bytes_of(const jobs::Field& field) {
   return bytes;
 }
 
-// Fills row `index` and adds what could not be read on the way to `unreadable`.
-void load_sample(const LoaderSource& source, const jobs::SampleKey& key, int64_t index,
-                 const jobs::ShardArrays& arrays, std::vector<std::byte>& file,
-                 std::vector<UnreadableSample>& unreadable) {
-  int64_t sample = key.sample;
+// Reads a picture, out of the cache where it is there; the bytes are those of `buffer` or of the
+// cache.
+std::span<const std::byte> read_sample(const LoaderSource& source, int64_t sample,
+                                       std::vector<std::byte>& buffer) {
+  if (source.cache != nullptr) {
+    const std::span<const std::byte> kept = source.cache->find(sample);
+    if (!kept.empty()) return kept;
+  }
+  source.dataset.read(sample, buffer);
+  if (source.cache != nullptr) source.cache->keep_file(sample, buffer);
+  return buffer;
+}
+
+// What of one picture, whichever stands in for it, is to be made.
+struct Made {
+  std::vector<UnreadableSample> unreadable;  // met on the way
+  jobs::MakerSeconds seconds;
+};
+
+// Fills all places with `sample`, whose bytes `read` gives. Throws DataError where too many in a
+// row are unreadable.
+template <typename Read>
+void make_places(const LoaderSource& source, int64_t sample, Read&& read,
+                 std::span<const jobs::SamplePlace> places, Made& made) {
   for (int64_t failures = 0;;) {
     try {
-      source.dataset.read(sample, file);
-      source.maker.make_sample(file, source.dataset.label(sample), key, index, arrays);
+      std::span<const std::byte> file = read(sample);
+      if (source.cache != nullptr) file = source.cache->keep_decoded(sample, file, made.seconds);
+      source.maker.make_samples(file, source.dataset.label(sample), places, made.seconds);
       return;
     } catch (const pixels::ImageError& error) {
-      unreadable.push_back({sample, error.what()});
+      made.unreadable.push_back({sample, error.what()});
     }
     if (++failures > source.most_unreadable) {
-      throw unreadable_error(source.dataset, unreadable.back());
+      throw unreadable_error(source.dataset, made.unreadable.back());
     }
     sample = (sample + 1) % source.dataset.size();
   }
@@ -77,13 +103,15 @@ ShardMemory::ShardMemory(const std::vector<jobs::Field>& fields) {
 
 void load_shard(const LoaderSource& source, const ShardPlan& plan,
                 const jobs::ShardArrays& arrays) {
-  std::vector<std::byte> file;
-  std::vector<UnreadableSample> unreadable;
-  const auto count = static_cast<int64_t>(plan.samples.size());
-  for (int64_t i = 0; i < count; ++i) {
-    load_sample(source, plan.samples[static_cast<size_t>(i)], i, arrays, file, unreadable);
+  std::vector<std::byte> buffer;
+  Made made;
+  const auto read = [&](int64_t sample) { return read_sample(source, sample, buffer); };
+  int64_t index = 0;
+  for (const jobs::SampleKey& key : plan.samples) {
+    const jobs::SamplePlace place{key, index++, arrays};
+    make_places(source, key.sample, read, {&place, 1}, made);
   }
-  source.maker.finish_shard(plan.key, count, arrays);
+  source.maker.finish_shard(plan.key, index, arrays);
 }
 
 DataError unreadable_error(const Dataset& dataset, const UnreadableSample& picture) {
@@ -102,20 +130,24 @@ class Loader::Work {
       memory_.emplace_back(source.maker.fields(rows));
       free_.push_back(memory_.back().arrays());
     }
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+    for (int i = 0; i < kFilesAtOnce; ++i) threads_.emplace_back([this] { read_ahead(); });
+    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { make(); });
   }
   ~Work() {
     {
       const std::lock_guard lock(mutex_);
       ending_ = true;
     }
-    changed_.notify_all();
+    to_read_.notify_all();
+    to_make_.notify_all();
     for (std::thread& thread : threads_) thread.join();
   }
 
   const Slot* next() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return !shards_.empty() ? shards_.front().done : planned_all_; });
+    const Stopwatch watch;
+    done_.wait(lock, [this] { return !shards_.empty() ? shards_.front().done : planned_all_; });
+    seconds_.wait += watch.seconds();
     if (!shards_.empty() && shards_.front().failure) {
       std::rethrow_exception(shards_.front().failure);
     }
@@ -128,69 +160,151 @@ class Loader::Work {
       free_.push_back(shards_.front().slot.arrays);
       shards_.pop_front();
     }
-    changed_.notify_all();
+    to_read_.notify_one();
+  }
+
+  LoaderSeconds seconds() const {
+    const std::lock_guard lock(mutex_);
+    return seconds_;
+  }
+  int64_t files_read() const {
+    const std::lock_guard lock(mutex_);
+    return files_read_;
+  }
+  int64_t bytes_read() const {
+    const std::lock_guard lock(mutex_);
+    return bytes_read_;
   }
 
  private:
   struct Shard {
     Slot slot;
-    int64_t taken = 0;     // samples that a thread has begun
     int64_t finished = 0;  // samples done
     bool done = false;
     std::exception_ptr failure;  // the first
     int64_t count() const { return static_cast<int64_t>(slot.plan.samples.size()); }
   };
 
-  // The shard whose next sample is to be made; null when there is nothing to do now.
-  Shard* shard_with_work() {
-    for (Shard& shard : shards_) {
-      if (shard.taken < shard.count()) return &shard;
+  // A picture, and all places of the ring that wait for it.
+  struct Picture {
+    int64_t sample = 0;
+    std::vector<jobs::SamplePlace> places;
+    std::vector<Shard*> shards;  // of each place; a deque keeps its elements where they are
+    std::vector<std::byte> buffer;
+    std::span<const std::byte> file;
+    std::exception_ptr failure;  // to read it
+  };
+
+  // Gives every free slot a shard, whose pictures join those that wait already.
+  void plan_shards() {
+    while (!planned_all_ && !free_.empty()) {
+      std::optional<ShardPlan> plan = plan_(next_sequence_);
+      if (!plan) {
+        planned_all_ = true;
+        done_.notify_all();
+        return;
+      }
+      ++next_sequence_;
+      Shard& shard = shards_.emplace_back(Shard{.slot = {std::move(*plan), free_.front()}});
+      free_.pop_front();
+      int64_t index = 0;
+      for (const jobs::SampleKey& key : shard.slot.plan.samples) {
+        std::shared_ptr<Picture>& picture = waiting_[key.sample];
+        if (!picture) {
+          picture = std::make_shared<Picture>(Picture{.sample = key.sample});
+          unread_.push_back(picture);
+        }
+        picture->places.push_back({key, index++, shard.slot.arrays});
+        picture->shards.push_back(&shard);
+      }
     }
-    if (planned_all_ || free_.empty()) return nullptr;
-    std::optional<ShardPlan> plan = plan_(next_sequence_);
-    if (!plan) {
-      planned_all_ = true;
-      changed_.notify_all();
-      return nullptr;
-    }
-    ++next_sequence_;
-    shards_.push_back({.slot = {std::move(*plan), free_.front()}});
-    free_.pop_front();
-    return &shards_.back();
   }
 
-  void work() {
-    std::vector<std::byte> file;
-    std::vector<UnreadableSample> unreadable;
+  bool can_read() {
+    plan_shards();
+    return !unread_.empty() && ahead_ < kFilesAhead;
+  }
+
+  void read_ahead() {
     std::unique_lock lock(mutex_);
     for (;;) {
-      Shard* shard = nullptr;
-      changed_.wait(lock, [&] { return ending_ || (shard = shard_with_work()) != nullptr; });
+      to_read_.wait(lock, [this] { return ending_ || can_read(); });
       if (ending_) return;
-      const int64_t index = shard->taken++;  // a deque keeps its elements where they are
+      const std::shared_ptr<Picture> picture = std::move(unread_.front());
+      unread_.pop_front();
+      ++ahead_;
+      if (!unread_.empty() && ahead_ < kFilesAhead) to_read_.notify_one();
+      if (!spare_.empty()) {
+        picture->buffer = std::move(spare_.back());
+        spare_.pop_back();
+      }
       lock.unlock();
-      unreadable.clear();
-      const std::exception_ptr failure = failure_of([&] {
-        load_sample(source_, shard->slot.plan.samples[static_cast<size_t>(index)], index,
-                    shard->slot.arrays, file, unreadable);
-      });
+      const Stopwatch watch;
+      picture->failure = failure_of(
+          [&] { picture->file = read_sample(source_, picture->sample, picture->buffer); });
       lock.lock();
-      if (failure && !shard->failure) shard->failure = failure;
-      std::ranges::move(unreadable, std::back_inserter(shard->slot.unreadable));
-      if (++shard->finished < shard->count()) continue;
-      lock.unlock();
-      const std::exception_ptr late = failure_of([&] { finish(*shard); });
-      lock.lock();
-      if (late) shard->failure = late;
-      shard->done = true;
-      changed_.notify_all();
+      seconds_.read += watch.seconds();
+      ++files_read_;
+      bytes_read_ += static_cast<int64_t>(picture->file.size());
+      read_.push_back(picture);
+      to_make_.notify_one();
     }
+  }
+
+  void make() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      to_make_.wait(lock, [this] { return ending_ || !read_.empty(); });
+      if (ending_) return;
+      const std::shared_ptr<Picture> picture = std::move(read_.front());
+      read_.pop_front();
+      waiting_.erase(picture->sample);  // nobody joins any more
+      --ahead_;
+      to_read_.notify_one();
+      lock.unlock();
+      Made made;
+      const std::exception_ptr failure = failure_of([&] { make_picture(*picture, made); });
+      lock.lock();
+      add(made.seconds);
+      spare_.push_back(std::move(picture->buffer));
+      for (Shard* shard : picture->shards) {
+        if (failure && !shard->failure) shard->failure = failure;
+        std::ranges::copy(made.unreadable, std::back_inserter(shard->slot.unreadable));
+        if (++shard->finished == shard->count()) finish(*shard, lock);
+      }
+    }
+  }
+
+  // What stands in for an unreadable picture is read here and now.
+  void make_picture(Picture& picture, Made& made) {
+    const auto read = [&](int64_t sample) -> std::span<const std::byte> {
+      if (sample != picture.sample) return read_sample(source_, sample, picture.buffer);
+      if (picture.failure) std::rethrow_exception(picture.failure);
+      return picture.file;
+    };
+    make_places(source_, picture.sample, read, picture.places, made);
   }
 
   // Nobody else works on it any more.
-  void finish(const Shard& shard) {
-    if (shard.failure) return;
-    source_.maker.finish_shard(shard.slot.plan.key, shard.count(), shard.slot.arrays);
+  void finish(Shard& shard, std::unique_lock<std::mutex>& lock) {
+    if (!shard.failure) {
+      lock.unlock();
+      const Stopwatch watch;
+      const std::exception_ptr failure = failure_of([&] {
+        source_.maker.finish_shard(shard.slot.plan.key, shard.count(), shard.slot.arrays);
+      });
+      lock.lock();
+      seconds_.finish += watch.seconds();
+      shard.failure = failure;
+    }
+    shard.done = true;
+    done_.notify_all();
+  }
+
+  void add(const jobs::MakerSeconds& seconds) {
+    seconds_.make.decode += seconds.decode;
+    seconds_.make.resample += seconds.resample;
+    seconds_.make.operations += seconds.operations;
   }
 
   template <typename Function>
@@ -208,11 +322,17 @@ class Loader::Work {
   std::deque<ShardMemory> memory_;
   std::vector<std::thread> threads_;
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  mutable std::mutex mutex_;
+  std::condition_variable to_read_, to_make_, done_;
   std::deque<Shard> shards_;  // in order; the first is the user's next
   std::deque<jobs::ShardArrays> free_;
+  std::unordered_map<int64_t, std::shared_ptr<Picture>> waiting_;  // by sample
+  std::deque<std::shared_ptr<Picture>> unread_, read_;
+  std::vector<std::vector<std::byte>> spare_;  // buffers to be used again
+  int ahead_ = 0;                              // pictures that are read or being read
   int64_t next_sequence_ = 0;
+  int64_t files_read_ = 0, bytes_read_ = 0;
+  LoaderSeconds seconds_;
   bool planned_all_ = false;
   bool ending_ = false;
 };
@@ -223,5 +343,8 @@ Loader::~Loader() = default;
 
 const Loader::Slot* Loader::next() { return work_->next(); }
 void Loader::release() { work_->release(); }
+LoaderSeconds Loader::seconds() const { return work_->seconds(); }
+int64_t Loader::files_read() const { return work_->files_read(); }
+int64_t Loader::bytes_read() const { return work_->bytes_read(); }
 
 }  // namespace lockstep::runner

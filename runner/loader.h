@@ -9,6 +9,7 @@
 
 #include "comm/error.h"
 #include "jobs/batch_maker.h"
+#include "runner/data/picture_cache.h"
 #include "runner/dataset.h"
 
 namespace lockstep::runner {
@@ -31,14 +32,26 @@ struct LoaderSource {
   const jobs::BatchMaker& maker;
   /// So many pictures of the set may be unreadable; 0: none, and the first ends it all.
   int64_t most_unreadable = 0;
+  PictureCache* cache = nullptr;  // where there is one
 };
 
 /// As many shards in the making or ready keep a slow one from being waited for.
 constexpr int kLoaderSlots = 3;
 
+/// Where the seconds of a loader's threads went, and those that its user waited in next().
+struct LoaderSeconds {
+  double read = 0.0;  // of all readers, who wait for the file system together
+  jobs::MakerSeconds make;
+  double finish = 0.0;  // what needs a whole shard: mixing, normalisation
+  double wait = 0.0;
+};
+
 /// Reads, decodes and augments ahead of its user on threads of its own. A ring of slots, one shard
-/// each; threads take single samples, so that a slow file delays nobody but its own shard. What
-/// comes out depends on the plan alone, never on the threads. next() and release() from one thread.
+/// each. Readers fetch the files of all slots, many at once, so that a file system that answers
+/// late is asked early; `threads` others take single pictures as they come in, so that a slow file
+/// delays nobody but its own shard. A picture that stands in several places of the ring is read and
+/// decoded once. What comes out depends on the plan alone, never on the threads. next() and
+/// release() from one thread.
 ///
 /// Where a picture cannot be read, the next of the set that can be takes its place (after the last
 /// comes the first), with its own label and the random draws of the place: a function of the sample
@@ -64,6 +77,12 @@ class Loader {
   /// what a thread threw over it: DataError (E205) for a picture past those that may be unreadable.
   const Slot* next();
   void release();
+
+  /// Of all that is done so far. Any thread.
+  LoaderSeconds seconds() const;
+  /// Files that were read, those of a cache too, and their bytes.
+  int64_t files_read() const;
+  int64_t bytes_read() const;
 
  private:
   class Work;

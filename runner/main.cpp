@@ -77,7 +77,9 @@ int main(int argc, char** argv) {
   lockstep::runner::add_preview(app, chosen);
   lockstep::runner::add_data(app, chosen);
   lockstep::runner::add_bench(app, chosen);
+  lockstep::runner::add_status(app, chosen);
   lockstep::runner::add_ctl(app, chosen);
+  lockstep::runner::add_doctor(app, chosen);
   lockstep::runner::add_inspect(app, chosen);
   lockstep::runner::add_verify(app, chosen);
   lockstep::runner::add_plot(app, chosen);
@@ -85,6 +87,7 @@ int main(int argc, char** argv) {
   lockstep::runner::add_completions(app, chosen);
   lockstep::runner::add_manual(app, chosen);
   lockstep::runner::add_watch(app, chosen);
+  lockstep::runner::add_probe(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

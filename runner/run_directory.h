@@ -17,6 +17,7 @@ struct RunDirectory {
   std::filesystem::path lock() const { return root / "lock"; }
   std::filesystem::path stop_request() const { return root / "STOP"; }
   std::filesystem::path save_request() const { return root / "CHECKPOINT"; }
+  std::filesystem::path hosts() const { return root / "hosts.jsonl"; }
   std::filesystem::path live() const { return root / "live"; }
   std::filesystem::path postmortem() const { return root / "postmortem"; }
   std::filesystem::path targets() const { return root / "prometheus.json"; }

@@ -169,4 +169,13 @@ void RunLock::keep_touching() {
 
 bool is_owned(const RunDirectory& run) { return is_held(run.lock()); }
 
+bool seems_owned(const RunDirectory& run) {
+  std::error_code code;
+  const fs::file_time_type touched = fs::last_write_time(run.lock(), code);
+  if (code) return false;
+  const std::optional<Owner> owner = read_owner(run.lock());
+  if (owner && owner->host == host_name()) return is_alive(*owner, run.lock());
+  return fs::file_time_type::clock::now() - touched < kAbandonedAfter;
+}
+
 }  // namespace lockstep::runner

@@ -43,4 +43,8 @@ class RunLock {
 /// Whether somebody works on the run now.
 bool is_owned(const RunDirectory& run);
 
+/// The same for who only looks: at once and without a trace. Another host's lock counts for 30
+/// seconds after its last touch, by this host's clock.
+bool seems_owned(const RunDirectory& run);
+
 }  // namespace lockstep::runner

@@ -91,13 +91,28 @@ void read_schedule(Recipe& recipe, const jobs::RunnerDefaults& defaults, RunOpti
 
 CheckOptions read_check(Recipe& recipe) {
   using NonFinite = CheckOptions::NonFinite;
+  using Preflight = CheckOptions::Preflight;
+  const std::string preflight = recipe.text("check.preflight", "strict", {"strict", "warn", "off"});
   const std::string policy = recipe.text("check.non_finite", "stop", {"stop", "skip", "roll_back"});
   return {.non_finite = policy == "stop"   ? NonFinite::stop
                         : policy == "skip" ? NonFinite::skip
                                            : NonFinite::roll_back,
+          .preflight = preflight == "strict" ? Preflight::strict
+                       : preflight == "warn" ? Preflight::warn
+                                             : Preflight::off,
           .limit = recipe.integer("check.limit", 3, {1, 1e6}),
           .weights_every = recipe.integer("check.weights_every", 0, {0, 1e9}),
-          .hang_seconds = read_time(recipe, "check.hang_after", "60s")};
+          .hang_seconds = read_time(recipe, "check.hang_after", "60s"),
+          .scores_seconds = read_time(recipe, "check.slow_every", "60s")};
+}
+
+CacheOptions read_cache(Recipe& recipe) {
+  using Kind = CacheOptions::Kind;
+  const std::string kind = recipe.text("data.cache", "off", {"off", "files", "decoded"});
+  return {.kind = kind == "files"     ? Kind::files
+                  : kind == "decoded" ? Kind::decoded
+                                      : Kind::off,
+          .bytes = recipe.integer("data.cache_bytes", 0, {0, 1e15})};
 }
 
 MonitoringOptions read_monitoring(Recipe& recipe) {
@@ -105,7 +120,9 @@ MonitoringOptions read_monitoring(Recipe& recipe) {
       .address = recipe.text("monitoring.address", "0.0.0.0"),
       .port = static_cast<int>(recipe.integer("monitoring.port", 0, {-1, 65535})),
       .targets_folder = recipe.text("monitoring.targets", ""),
-      .text_folder = recipe.text("monitoring.text_file", "")};
+      .text_folder = recipe.text("monitoring.text_file", ""),
+      .push_gateway = recipe.text("monitoring.push_gateway", ""),
+      .most_ranks_each = recipe.integer("monitoring.per_rank", 512, {0, 1e6})};
   const std::string linger = recipe.text("monitoring.linger", "0s");
   const std::optional<double> seconds = parse_seconds(linger);
   if (!seconds) {
@@ -114,6 +131,19 @@ MonitoringOptions read_monitoring(Recipe& recipe) {
   }
   options.linger_seconds = *seconds;
   return options;
+}
+
+Retention read_retention(Recipe& recipe, bool evaluates) {
+  const Retention keep{.newest = recipe.integer("checkpoint.keep", 2, {1, 1e6}),
+                       .every = recipe.integer("checkpoint.keep_every", 0, {0, 1e9}),
+                       .best = recipe.text("checkpoint.keep_best", "")};
+  if (!keep.best.empty() && !evaluates) {
+    recipe.refuse(
+        "checkpoint.keep_best",
+        fmt::format("'{}' is measured by evaluations, and evaluation.every is 0", keep.best),
+        "set evaluation.every, or leave checkpoint.keep_best out");
+  }
+  return keep;
 }
 
 }  // namespace
@@ -141,6 +171,12 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
   options.validation_folder = recipe.text("data.val", "");
   options.unreadable_share = recipe.number("data.max_bad", 0.001, {0.0, 1.0});
   options.data_threads = static_cast<int>(recipe.integer("data.threads", 0, {0, 256}));
+  options.cache = read_cache(recipe);
+  options.fast_decode = recipe.flag("data.fast_decode", false);
+  if (options.fast_decode && options.cache.kind == CacheOptions::Kind::decoded) {
+    recipe.refuse("data.fast_decode", "pictures that are kept decoded are decoded whole",
+                  "data.cache = \"files\", or no data.fast_decode");
+  }
 
   options.batch_size = recipe.integer("batch.size", job.defaults.batch_size, {1, 1e7});
   options.shards = recipe.integer("batch.shards", 0, {0, 65536});
@@ -169,7 +205,7 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
   options.evaluate_every_epochs = recipe.integer("evaluation.every", 1, {0, 1e6});
   options.check = read_check(recipe);
   options.checkpoint_every = read_interval(recipe, "checkpoint.every", "10m");
-  options.checkpoints_kept = recipe.integer("checkpoint.keep", 2, {1, 1e6});
+  options.retention = read_retention(recipe, options.evaluate_every_epochs > 0);
   options.copy_every_steps = recipe.integer("checkpoint.memory_every", 50, {0, 1e9});
   options.memory_folder = recipe.text("checkpoint.memory_folder", "/dev/shm");
   options.log_every_steps = recipe.integer("log.every", 10, {1, 1e9});

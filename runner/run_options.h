@@ -5,6 +5,7 @@
 #include <string>
 
 #include "jobs/placement.h"
+#include "runner/checkpoints/checkpoint_store.h"
 #include "runner/kernels/update.h"
 #include "runner/recipe.h"
 
@@ -24,10 +25,20 @@ struct CheckOptions {
     skip,       // the update is left out, the run goes on
     roll_back,  // to the newest checkpoint
   };
+  enum class Preflight { off, warn, strict };
   NonFinite non_finite = NonFinite::stop;
-  int64_t limit = 3;          // stops after so many in a row all the same
-  int64_t weights_every = 0;  // steps between two comparisons of all ranks' weights; 0: never
-  double hang_seconds = 0.0;  // the least that is called a hang; 0: nothing is
+  Preflight preflight = Preflight::strict;
+  int64_t limit = 3;            // stops after so many in a row all the same
+  int64_t weights_every = 0;    // steps between two comparisons of all ranks' weights; 0: never
+  double hang_seconds = 0.0;    // the least that is called a hang; 0: nothing is
+  double scores_seconds = 0.0;  // between two looks at who is slow; 0: none
+};
+
+/// What of the training set stays in the memory of each node.
+struct CacheOptions {
+  enum class Kind { off, files, decoded };
+  Kind kind = Kind::off;
+  int64_t bytes = 0;  // of a node, shared by its ranks; 0: half of what its memory folder has free
 };
 
 /// By which ways the metrics of a run leave it; empty folders: not by that one.
@@ -37,6 +48,8 @@ struct MonitoringOptions {
   std::string targets_folder;  // that Prometheus' file_sd_configs watch
   std::string text_folder;     // of node_exporter's textfile collector
   double linger_seconds = 0.0;
+  std::string push_gateway;     // that gets the last word of the run
+  int64_t most_ranks_each = 0;  // ranks of a run that have series of their own
 };
 
 /// What the runner itself reads of a recipe; everything that is not the job's.
@@ -48,6 +61,8 @@ struct RunOptions {
   std::string training_folder, validation_folder;
   double unreadable_share = 0.0;  // of the training set, that may be
   int data_threads = 0;           // 0: as many as this rank has cores
+  CacheOptions cache;
+  bool fast_decode = false;
   int64_t batch_size = 0;
   int64_t shards = 0;
   int compute_threads = 0;  // of each rank
@@ -62,7 +77,7 @@ struct RunOptions {
   int64_t evaluate_every_epochs = 1;  // 0: never
   CheckOptions check;
   Interval checkpoint_every;
-  int64_t checkpoints_kept = 2;
+  Retention retention;
   int64_t copy_every_steps = 0;  // into the memory of each node; 0: never
   std::string memory_folder;
   int64_t log_every_steps = 1;

@@ -27,7 +27,8 @@ RunOptions read_all_keys(Recipe& recipe, const LaunchDefaults& defaults) {
   constexpr int64_t kAnyClasses = 2;
   const auto inputs = jobs::JobInputs{.seed = options.seed,
                                       .shard_batch_size = options.batch_size / options.shards,
-                                      .data_classes = kAnyClasses};
+                                      .data_classes = kAnyClasses,
+                                      .fast_decode = options.fast_decode};
   jobs::read_job(options.job, inputs, recipe);
   recipe.refuse_unread();
   return options;
@@ -53,7 +54,8 @@ RunPlan make_plan(Recipe recipe, const PlanInputs& inputs) {
   auto job = jobs::read_job(options.job,
                             {.seed = options.seed,
                              .shard_batch_size = options.batch_size / options.shards,
-                             .data_classes = data_classes},
+                             .data_classes = data_classes,
+                             .fast_decode = options.fast_decode},
                             recipe);
   if (job->classes() > 0) recipe.resolve("model.classes", job->classes());
   const Sampler sampler({.seed = options.seed,

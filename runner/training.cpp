@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <thread>
 
 #include "runner/batch_tensors.h"
+#include "runner/data_sets.h"
 #include "runner/stopwatch.h"
 
 namespace lockstep::runner {
@@ -41,11 +43,16 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
       fmt::format("rank {} of {} on {}, process {}: step {} of {}, {} compute and {} data threads",
                   world.rank(), world.size(), host_name(), getpid(), progress.step, plan.steps,
                   plan.options.compute_threads, data_threads_));
+  if (world.rank() == 0) {
+    metrics_log_.emplace(run.metrics(), progress.step);
+    progress_line_.emplace();
+  }
+  cache_ = open_cache(plan.options, *plan.training_set, world,
+                      [this](const std::string& problem) { warn(problem); });
   start_loader();
-  if (world.rank() == 0) progress_line_.emplace();
+  if (fault_) checkpoints.break_writing_by(*fault_);
   note_placements(device);
-  if (world.rank() != 0) return;
-  metrics_log_.emplace(run.metrics(), progress.step);
+  if (world.rank() == 0) start_events();
   start_publishing();
 }
 
@@ -66,10 +73,16 @@ ExitCode Training::run() {
     progress_.step += 1;
     progress_.samples += plan_.options.batch_size;
     progress_.seconds += step_seconds_;
+    liveness_.publish({.step = step_seconds_,
+                       .data_wait = data_wait_seconds_,
+                       .compute = compute_seconds_,
+                       .sum = sum_seconds_,
+                       .update = update_seconds_});
 
     if (rolled_back_from_other_weights(sums)) continue;
-    report(sums, evaluate_if_due());
-    save_if_due(sums);
+    const jobs::Measures evaluation = evaluate_if_due();
+    report(sums, evaluation);
+    save_if_due(sums, evaluation);
     if (sums.votes.stop && progress_.step < plan_.steps) {
       finish_saving();
       log_.note(fmt::format("stopped as asked after step {}", progress_.step));
@@ -91,6 +104,7 @@ StepResult Training::sum_over_shards() {
     Stopwatch watch;
     const Loader::Slot* slot = loader_->next();
     data_wait_seconds_ += watch.lap();
+    if (progress_.step == 0 && i == 0) show_pictures(slot->arrays);
     enter(Phase::compute);
     const ShardBatch batch{slot->plan.key, batch_tensors(fields_, slot->arrays, device)};
     if (fault_) spoil_on_purpose(batch.tensors);
@@ -98,6 +112,9 @@ StepResult Training::sum_over_shards() {
     if (i + 1 == each) mine.unreadable = unreadable_.news();
     step_.add_shard(batch, mine);
     loader_->release();
+    if (fault_ && fault_->slows(progress_.step)) {
+      std::this_thread::sleep_for(std::chrono::duration<double>(watch.seconds()));
+    }
     compute_seconds_ += watch.lap();
   }
   enter(Phase::sum);
@@ -107,17 +124,18 @@ StepResult Training::sum_over_shards() {
   return sums;
 }
 
-// What the watch over the run sees; here, too, ranks may be made to hang.
+// What the watch over the run sees; here, too, ranks may be made to end, stop or hang.
 void Training::enter(Phase phase) {
   liveness_.enter(phase, progress_.step);
-  if (fault_) fault_->hang_in(name_of(phase), progress_.step);
+  if (fault_) fault_->strike_in(name_of(phase), progress_.step);
 }
 
 void Training::start_loader() {
-  loader_.emplace(
-      LoaderSource{*plan_.training_set, model_.job->training_batches(), plan_.most_unreadable()},
-      plan_.sampler.shard_batch_size(),
-      plan_.shards_of(world_.rank(), world_.size(), progress_.step), data_threads_, kLoaderSlots);
+  loader_.emplace(LoaderSource{*plan_.training_set, model_.job->training_batches(),
+                               plan_.most_unreadable(), cache_.get()},
+                  plan_.sampler.shard_batch_size(),
+                  plan_.shards_of(world_.rank(), world_.size(), progress_.step), data_threads_,
+                  kLoaderSlots);
 }
 
 // All ranks hold the same sum, so all of them come here or none.
@@ -131,10 +149,14 @@ void Training::share_unreadable(const StepResult& sums) {
   unreadable_.refuse_too_many();
 }
 
-jobs::Measures Training::evaluate_if_due() {
+bool Training::evaluation_due() const {
   const int64_t every = plan_.options.evaluate_every_epochs * plan_.sampler.steps_per_epoch();
-  if (!plan_.validation_set || every == 0) return {};
-  if (progress_.step % every != 0 && progress_.step != plan_.steps) return {};
+  if (!plan_.validation_set || every == 0) return false;
+  return progress_.step % every == 0 || progress_.step == plan_.steps;
+}
+
+jobs::Measures Training::evaluate_if_due() {
+  if (!evaluation_due()) return {};
   enter(Phase::evaluation);
   const Stopwatch watch;
   if (publisher_) publisher_->metrics().enter(monitoring::RunState::evaluating);

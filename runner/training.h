@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 
+#include "monitoring/event_file.h"
 #include "monitoring/metrics_log.h"
 #include "monitoring/progress.h"
 #include "monitoring/publisher.h"
@@ -16,6 +17,7 @@
 #include "runner/requests.h"
 #include "runner/run_directory.h"
 #include "runner/run_plan.h"
+#include "runner/spike_watch.h"
 #include "runner/step.h"
 #include "runner/unreadable.h"
 #include "runner/world.h"
@@ -49,17 +51,23 @@ class Training {
   void roll_back(const std::string& what, Newest newest);
   void finish_copy();
   [[noreturn]] void give_up(const std::string& what);
+  bool evaluation_due() const;
   jobs::Measures evaluate_if_due();
   bool checkpoint_due(const StepResult& sums) const;
   double checkpoint_interval_seconds() const;
-  void save_if_due(const StepResult& sums);
+  void save_if_due(const StepResult& sums, const jobs::Measures& evaluation);
   void look_after_writing(TieredCheckpoints::Wait wait);
   void finish_saving();
   void note_saved(const std::optional<SavedCheckpoint>& saved);
   void report(const StepResult& sums, jobs::Measures evaluation);
   void note_placements(const Device& device);
   void start_publishing();
+  void start_events();
+  void show_pictures(const jobs::ShardArrays& arrays);
+  void warn_of_events();
+  monitoring::PublisherOptions publisher_options(const MonitoringOptions& options) const;
   ExitCode end(ExitCode code);
+  void end_publishing(bool done);
   void warn(const std::string& text);
   void warn_once(const std::string& concern);
   Votes votes();
@@ -75,6 +83,7 @@ class Training {
   std::optional<Fault> fault_;
   int data_threads_;
 
+  std::unique_ptr<PictureCache> cache_;  // before the loader, which uses it
   std::optional<Loader> loader_;
   std::vector<jobs::Field> fields_;
   std::unique_ptr<comm::Communicator> gpu_communicator_;
@@ -96,9 +105,12 @@ class Training {
   int64_t failed_step_ = 0;  // at which the last was found
 
   monitoring::RankLog log_;
+  std::optional<monitoring::Exposer> node_exposer_;  // of the first rank of any other node
 
   // Rank 0 alone.
+  SpikeWatch spikes_;
   std::optional<monitoring::MetricsLog> metrics_log_;
+  std::optional<monitoring::EventFile> events_;
   std::optional<monitoring::ProgressLine> progress_line_;
   std::optional<monitoring::Publisher> publisher_;
 };

@@ -5,8 +5,15 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
+#include <span>
+#include <vector>
 
+#include "jobs/pixels/encode.h"
+#include "monitoring/rank_metrics.h"
 #include "runner/build_info.h"
+#include "runner/contact_sheet.h"
+#include "runner/liveness/node_ranks.h"
 #include "runner/rank_placement.h"
 #include "runner/run_history.h"
 #include "runner/training.h"
@@ -42,6 +49,22 @@ monitoring::Launch describe_launch(const RunPlan& plan, const Model& model, cons
           .checkpoint_interval_steps = plan.options.checkpoint_every.steps};
 }
 
+// The endpoints of all ranks that have one; `port` is this rank's, 0: none.
+std::vector<monitoring::Target> gather_targets(int port, comm::Communicator& communicator) {
+  struct Row {
+    int64_t port = 0;
+    char host[256] = {};
+  } mine{.port = port};
+  host_name().copy(mine.host, sizeof(mine.host) - 1);
+  std::vector<Row> rows(static_cast<size_t>(communicator.size()));
+  communicator.gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(rows)));
+  std::vector<monitoring::Target> targets;
+  for (const Row& row : rows) {
+    if (row.port != 0) targets.push_back({row.host, static_cast<int>(row.port)});
+  }
+  return targets;
+}
+
 }  // namespace
 
 // Who sits where, once a launch.
@@ -56,9 +79,31 @@ void Training::note_placements(const Device& device) {
   if (!crowded.empty()) warn(crowded);
 }
 
+// One endpoint a node: the first rank of each shows the node's ranks, rank 0 the run as well.
 void Training::start_publishing() {
   const MonitoringOptions& options = plan_.options.monitoring;
-  if (options.port < 0 && options.text_folder.empty()) return;
+  if (options.port < 0 && options.text_folder.empty() && options.push_gateway.empty()) return;
+  const bool first_of_run = world_.rank() == 0, first_of_node = world_.local_rank() == 0;
+  auto ranks = monitoring::rank_metrics(
+      [node = std::make_shared<NodeRanks>(liveness_.blocks(), world_.local_size(), run_,
+                                          /*scores=*/first_of_run)] { return node->samples(); },
+      /*each=*/world_.size() <= options.most_ranks_each);
+  if (first_of_run) {
+    publisher_.emplace(describe_launch(plan_, model_, world_, run_, progress_),
+                       publisher_options(options), ranks);
+  } else if (first_of_node && options.port >= 0) {
+    node_exposer_.emplace(options.address, options.port, monitoring::Exposer::Shown{ranks});
+    if (node_exposer_->port() == 0)
+      log_.note("warning: no Prometheus endpoint: " + node_exposer_->failure());
+  }
+  const std::vector<monitoring::Target> others =
+      gather_targets(node_exposer_ ? node_exposer_->port() : 0, world_.communicator());
+  if (!publisher_) return;
+  publisher_->announce(others);
+  for (const std::string& warning : publisher_->take_warnings()) warn(warning);
+}
+
+monitoring::PublisherOptions Training::publisher_options(const MonitoringOptions& options) const {
   const std::string name = run_.root.filename().string();
   monitoring::PublisherOptions ways{
       .address = options.address,
@@ -66,30 +111,62 @@ void Training::start_publishing() {
       .host = host_name(),
       .target_files = {run_.targets()},
       .text_file = {},
+      .push_gateway = options.push_gateway,
+      .run_folder = run_.root,
       .linger = std::chrono::duration<double>(options.linger_seconds)};
   if (!options.targets_folder.empty())
     ways.target_files.push_back(fs::path(options.targets_folder) / (name + ".json"));
   if (!options.text_folder.empty())
     ways.text_file = fs::path(options.text_folder) / ("lockstep-" + name + ".prom");
-  publisher_.emplace(describe_launch(plan_, model_, world_, run_, progress_), ways);
-  for (const std::string& warning : publisher_->take_warnings()) warn(warning);
+  return ways;
+}
+
+void Training::start_events() {
+  events_.emplace(run_.root, host_name(), progress_.step);
+  events_->write_recipe(plan_.recipe.resolved_json());
+  warn_of_events();
+}
+
+// What the network is shown first.
+void Training::show_pictures(const jobs::ShardArrays& arrays) {
+  if (!events_) return;
+  const pixels::Image sheet = contact_sheet(fields_, arrays);
+  events_->write_picture("input", 0, sheet.width, sheet.height, pixels::encode_png(sheet));
+  warn_of_events();
+}
+
+void Training::warn_of_events() {
+  const std::string failure = events_->take_failure();
+  if (!failure.empty()) warn(failure);
 }
 
 // A run that is done may stay for its last numbers to be seen.
 ExitCode Training::end(ExitCode code) {
   enter(Phase::ended);
-  if (!publisher_) return code;
   const bool done = code == ExitCode::done;
+  if (events_) events_->write_end(done);
+  if (publisher_) end_publishing(done);
+  world_.communicator().barrier();  // other nodes' endpoints stay as long
+  return code;
+}
+
+void Training::end_publishing(bool done) {
   if (done && publisher_->port() != 0 && plan_.options.monitoring.linger_seconds > 0.0)
     progress_line_->say("done; stays for Prometheus as monitoring.linger says");
   publisher_->finish(done ? monitoring::RunState::finished : monitoring::RunState::stopped,
                      [this] { return requests_.poll().stop; });
-  return code;
+  for (const std::string& warning : publisher_->take_warnings()) warn(warning);
 }
 
 void Training::report(const StepResult& sums, jobs::Measures evaluation) {
   if (world_.rank() != 0) return;
   const int64_t done = progress_.step;
+  if (const double times = spikes_.times_median(sums.gradient_norm); times > 0.0) {
+    warn(
+        fmt::format("step {}: the norm of the gradient is {:.4g}, {:.0f} times the median of the "
+                    "last steps",
+                    done, sums.gradient_norm, times));
+  }
   const bool logged = done % plan_.options.log_every_steps == 0 || done == 1 ||
                       done == plan_.steps || !evaluation.empty();
   monitoring::StepReport report{
@@ -123,6 +200,8 @@ void Training::report(const StepResult& sums, jobs::Measures evaluation) {
   if (!logged) return;
   if (plan_.options.log_weights_hash) report.weights_hash = model_.arenas.weights_hash();
   metrics_log_->write(report);
+  events_->write(report);
+  warn_of_events();
   warn_once(model_.job->concern());
 }
 

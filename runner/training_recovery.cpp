@@ -88,6 +88,7 @@ void Training::roll_back(const std::string& what, Newest newest) {
   start_loader();
   saved_at_seconds_ = progress_.seconds;
   if (metrics_log_) metrics_log_.emplace(run_.metrics(), progress_.step);
+  if (events_) events_->go_back_to(progress_.step);
   if (publisher_) publisher_->metrics().lost(reached - progress_.step);
   warn(fmt::format("{}; rolled back to step {}", what, progress_.step));
 }

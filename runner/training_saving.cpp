@@ -16,12 +16,14 @@ double Training::checkpoint_interval_seconds() const {
 }
 
 bool Training::checkpoint_due(const StepResult& sums) const {
-  const int64_t every = plan_.options.checkpoint_every.steps;
+  const auto divides = [this](int64_t every) { return every > 0 && progress_.step % every == 0; };
+  const Retention& keep = plan_.options.retention;
   return sums.votes.save || sums.votes.stop || progress_.step == plan_.steps ||
-         (every > 0 && progress_.step % every == 0);
+         divides(plan_.options.checkpoint_every.steps) || divides(keep.every) ||
+         (!keep.best.empty() && evaluation_due());
 }
 
-void Training::save_if_due(const StepResult& sums) {
+void Training::save_if_due(const StepResult& sums, const jobs::Measures& evaluation) {
   const Stopwatch watch;
   const int64_t copy_every = plan_.options.copy_every_steps;
   if (checkpoint_due(sums)) {
@@ -29,7 +31,7 @@ void Training::save_if_due(const StepResult& sums) {
     saved_at_seconds_ = progress_.seconds;
     if (publisher_) publisher_->metrics().enter(monitoring::RunState::saving);
     look_after_writing(TieredCheckpoints::Wait::yes);
-    checkpoints_.save(progress_, TieredCheckpoints::Tier::disk);
+    checkpoints_.save(progress_, TieredCheckpoints::Tier::disk, evaluation);
     if (!publisher_) return;
     publisher_->metrics().waited_for_checkpoint(watch.seconds());
     publisher_->metrics().enter(monitoring::RunState::running);

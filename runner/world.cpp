@@ -9,6 +9,7 @@
 
 #include "comm/mpi_communicator.h"
 #include "comm/thread_communicator.h"
+#include "runner/fast_paths.h"
 
 namespace lockstep::runner {
 namespace {
@@ -73,7 +74,8 @@ void World::start() {
     throw CollectiveError("E402", "this MPI cannot be used from more than one thread",
                           "use an MPI built with MPI_THREAD_SERIALIZED");
   }
-  communicator_ = comm::make_mpi_communicator();
+  communicator_ = comm::make_mpi_communicator(takes_fast_path("sum") ? comm::SumBy::shared_memory
+                                                                     : comm::SumBy::messages);
   rank_ = communicator_->rank();
   size_ = communicator_->size();
   if (size_ == 1 && !by_mpirun) refuse_single_processes();

@@ -84,6 +84,11 @@ ROWS = {
         Panel("Waiting for pictures by rank", ("max by (run, rank) (lockstep_rank_data_wait_seconds@)", "{{rank}}")),
         Panel("The ten slowest ranks", ("bottomk(10, max by (run, rank) (lockstep_rank_straggler_score_ratio@))", ""),
               kind="table"),
+        Panel("Time of a step by rank", ("max by (run, rank) (lockstep_rank_step_seconds@)", "{{rank}}")),
+        Panel("Waiting for the others by rank", ("max by (run, rank) (lockstep_rank_sum_seconds@)", "{{rank}}"),
+              about="Of a rank that the others wait for it is the least."),
+        Panel("Update by rank", ("max by (run, rank) (lockstep_rank_update_seconds@)", "{{rank}}")),
+        Panel("Steps by rank", ("max by (run, rank) (lockstep_rank_step@)", "{{rank}}")),
     ],
     "Data": [
         Panel("Waiting for pictures", ("max by (run) (lockstep_data_wait_seconds@)", "{{run}}")),
@@ -116,6 +121,7 @@ ROWS = {
         Panel("Size", ("max by (run, tier) (lockstep_checkpoint_size_bytes@)", "{{run}} {{tier}}")),
         Panel("Step", ("max by (run, tier) (lockstep_checkpoint_last_step@)", "{{run}} {{tier}}")),
         Panel("Interval", ("max by (run) (lockstep_checkpoint_interval_seconds@)", "{{run}}")),
+        Panel("Room on the disk", ("min by (run) (lockstep_disk_free_bytes@)", "{{run}}")),
         Panel("Failures", ("max by (run, tier) (lockstep_checkpoint_failures_total@)", "{{run}} {{tier}}")),
     ],
     "Reliability": [

@@ -64,7 +64,8 @@ std::unique_ptr<Backbone> make_backbone(const DinoOptions& options, const Tensor
   }
   const ResNetShape shape = resnet_shape(options.model, 0);
   return std::make_unique<ResNetBackbone>(
-      feature_dim(shape), ResNet(shape, parameters, buffers, kPrefix, compute_type), norms);
+      feature_dim(shape), ResNet(shape, parameters, buffers, kPrefix, compute_type, FastPaths{}),
+      norms);
 }
 
 void initialise_backbone(const DinoOptions& options, const Tensors& parameters, uint64_t seed) {

@@ -54,6 +54,7 @@ constexpr double kCenterMomentum = 0.9;
 /// How the pictures of one recipe become crops.
 struct MultiCropOptions {
   uint64_t seed = 0;
+  bool fast_decode = false;   // not to the bit
   int64_t global_size = 224;  // pixels a side; there are two
   std::array<double, 2> global_scale{0.4, 1.0};
   int64_t local_size = 96;

@@ -96,6 +96,7 @@ MultiCropOptions read_crops(const JobInputs& inputs, int64_t patch_size, Setting
   constexpr Range kScales{1e-4, 1.0};
   MultiCropOptions crops;
   crops.seed = inputs.seed;
+  crops.fast_decode = inputs.fast_decode;
   crops.global_size = side(settings, "crops.global_size", 224, patch_size);
   crops.global_scale = ascending_pair(settings, "crops.global_scale", crops.global_scale, kScales);
   crops.local_count = settings.integer("crops.local_count", 8, {0, 100});

@@ -4,19 +4,18 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/adaptive_avg_pool2d.h>
 #include <ATen/ops/batch_norm.h>
-#include <ATen/ops/conv2d.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/max_pool2d.h>
-#include <ATen/ops/relu.h>
 
 #include <cmath>
 
 #include "jobs/initial_weights.h"
+#include "jobs/models/convolution.h"
 
 namespace lockstep::jobs {
 ResNet::ResNet(const ResNetShape& shape, const Tensors& parameters, const Tensors& buffers,
-               const std::string& prefix, at::ScalarType compute_type)
-    : compute_type_(compute_type) {
+               const std::string& prefix, at::ScalarType compute_type, const FastPaths& fast)
+    : compute_type_(compute_type), fast_(fast) {
   const auto unit = [&](const std::string& convolution, const std::string& norm, int64_t stride) {
     const at::Tensor& weight = parameters.at(convolution + ".weight");
     return Unit{
@@ -47,10 +46,9 @@ ResNet::ResNet(const ResNetShape& shape, const Tensors& parameters, const Tensor
   classifier_bias_ = parameters.at(prefix + "fc.bias");
 }
 
-at::Tensor ResNet::apply(const Unit& unit, const at::Tensor& x, const TrainingPass* pass) const {
-  const Convolution& c = unit.convolution;
+at::Tensor ResNet::normalise(const Unit& unit, const at::Tensor& y,
+                             const TrainingPass* pass) const {
   const BatchNorm& n = unit.norm;
-  const at::Tensor y = at::conv2d(x, c.weight.to(compute_type_), {}, c.stride, c.padding);
   if (pass == nullptr) return n.evaluate(y);
   if (pass->norms != nullptr) return pass->norms->apply(n, y);
   // With momentum 1 the "running" statistics are the batch's own: they go straight into the sums.
@@ -59,21 +57,33 @@ at::Tensor ResNet::apply(const Unit& unit, const at::Tensor& x, const TrainingPa
                         1.0, BatchNorm::kEpsilon, /*cudnn_enabled=*/true);
 }
 
+at::Tensor ResNet::apply(const Unit& unit, const at::Tensor& x, const TrainingPass* pass,
+                         const AfterNorm& after) const {
+  const Convolution& c = unit.convolution;
+  const at::Tensor y =
+      convolution(x, c.weight.to(compute_type_), c.stride, c.padding, fast_.weight_products);
+  if (!fast_.fused_norms || !can_fuse_norm(y) || (pass != nullptr && pass->norms != nullptr)) {
+    return follow_norm(normalise(unit, y, pass), after);
+  }
+  if (pass == nullptr) return fused_norm_evaluated(unit.norm, y, after);
+  return fused_norm(unit.norm, y, pass->statistics->at(unit.norm_name + ".running_mean"),
+                    pass->statistics->at(unit.norm_name + ".running_var"), after);
+}
+
 at::Tensor ResNet::forward(const at::Tensor& images, const TrainingPass* pass) const {
-  at::Tensor x = at::relu(apply(stem_, images.to(compute_type_), pass));
+  at::Tensor x = apply(stem_, images.to(compute_type_), pass, {.relu = true});
   x = at::max_pool2d(x, {3, 3}, {2, 2}, {1, 1});
   int64_t index = 0;
   for (const Block& block : blocks_) {
-    at::Tensor branch = x;
-    for (size_t i = 0; i < block.branch.size(); ++i) {
-      branch = apply(block.branch[i], branch, pass);
-      if (i + 1 < block.branch.size()) branch = at::relu(branch);
-    }
-    const at::Tensor shortcut = block.shortcut.empty() ? x : apply(block.shortcut.front(), x, pass);
+    AfterNorm last{.shortcut = x, .relu = true};
+    if (!block.shortcut.empty()) last.shortcut = apply(block.shortcut.front(), x, pass, {});
     if (pass != nullptr && pass->branch_scales.defined()) {
-      branch = branch * pass->branch_scales[index].view({-1, 1, 1, 1}).to(compute_type_);
+      last.branch_scales = pass->branch_scales[index];
     }
-    x = at::relu(branch + shortcut);
+    for (size_t i = 0; i < block.branch.size(); ++i) {
+      const bool is_last = i + 1 == block.branch.size();
+      x = apply(block.branch[i], x, pass, is_last ? last : AfterNorm{.relu = true});
+    }
     ++index;
   }
   const at::Tensor pooled = at::adaptive_avg_pool2d(x, {1, 1}).flatten(1).to(at::kFloat);

@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "jobs/models/batch_norm.h"
+#include "jobs/models/fused_norm.h"
 #include "jobs/models/resnet_shapes.h"
+#include "jobs/placement.h"
 #include "jobs/tensors.h"
 
 namespace lockstep::jobs {
@@ -27,11 +29,11 @@ struct TrainingPass {
 /// ResNet 18 to 152 (He et al. 2015; stride in the 3x3 convolution, as timm's and torchvision's)
 /// over given parameters and running statistics under timm's names after `prefix`. Holds views:
 /// cheap, moves with the arenas. Convolutions run in `compute_type`; parameters, normalisation and
-/// what comes out are float32.
+/// what comes out are float32. Fast paths are taken where shapes and types allow.
 class ResNet {
  public:
   ResNet(const ResNetShape& shape, const Tensors& parameters, const Tensors& buffers,
-         const std::string& prefix, at::ScalarType compute_type);
+         const std::string& prefix, at::ScalarType compute_type, const FastPaths& fast);
 
   /// [B, 3, H, W] channels-last to logits [B, classes], or to the pooled features where there are
   /// no classes; with the batch's statistics.
@@ -58,9 +60,12 @@ class ResNet {
   };
 
   at::Tensor forward(const at::Tensor& images, const TrainingPass* pass) const;
-  at::Tensor apply(const Unit& unit, const at::Tensor& x, const TrainingPass* pass) const;
+  at::Tensor normalise(const Unit& unit, const at::Tensor& y, const TrainingPass* pass) const;
+  at::Tensor apply(const Unit& unit, const at::Tensor& x, const TrainingPass* pass,
+                   const AfterNorm& after) const;
 
   at::ScalarType compute_type_;
+  FastPaths fast_;
   Unit stem_;
   std::vector<Block> blocks_;
   at::Tensor classifier_weight_, classifier_bias_;  // undefined without classes

@@ -3,11 +3,14 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <numbers>
+#include <vector>
 
 namespace lockstep::pixels {
 namespace {
@@ -48,11 +51,9 @@ void bilinear(const Image& source, double x, double y, uint8_t* out) {
   }
 }
 
-void bicubic(const Image& source, double x, double y, uint8_t* out) {
-  const double left = std::floor(x), top = std::floor(y);
-  const double dx = x - left, dy = y - top;
-  const auto xs = neighbours<4>(static_cast<int>(left) - 1, source.width);
-  const auto ys = neighbours<4>(static_cast<int>(top) - 1, source.height);
+void bicubic(const Image& source, int left, int top, double dx, double dy, uint8_t* out) {
+  const auto xs = neighbours<4>(left - 1, source.width);
+  const auto ys = neighbours<4>(top - 1, source.height);
   for (int c = 0; c < 3; ++c) {
     double v[4];
     for (size_t r = 0; r < 4; ++r) {
@@ -63,9 +64,6 @@ void bicubic(const Image& source, double x, double y, uint8_t* out) {
   }
 }
 
-// One pixel of a row from its neighbours, all of which lie in the picture: `first` is the upper
-// left of the sixteen. Along an axis that falls on whole pixels, as all but rotations have one,
-// cubic() is its second value. The same bits as bicubic().
 #define LOCKSTEP_AVX2 __attribute__((target("avx2"), always_inline)) inline
 
 // Three channels, and one lane unused.
@@ -80,26 +78,35 @@ LOCKSTEP_AVX2 __m256d cubic(__m256d v2, __m256d p2, __m256d p3, __m256d p4, doub
   return v2 + d * (p2 + d * (p3 + d * p4));
 }
 
-// The differences of bytes are exact as integers too.
-LOCKSTEP_AVX2 __m256d cubic_of_row(const uint8_t* first, double dx) {
-  const __m128i v2 = load(first + 3);
-  if (dx == 0.0) return _mm256_cvtepi32_pd(v2);
-  const __m128i v1 = load(first), v3 = load(first + 6), v4 = load(first + 9);
+// Between the pixels at `second` and `step` bytes on. At a whole pixel, where all but rotations are
+// along one axis, cubic() is that pixel. The differences of bytes are exact as integers too.
+LOCKSTEP_AVX2 __m256d cubic_along(const uint8_t* second, ptrdiff_t step, double d) {
+  const __m128i v2 = load(second);
+  if (d == 0.0) return _mm256_cvtepi32_pd(v2);
+  const __m128i v1 = load(second - step), v3 = load(second + step), v4 = load(second + 2 * step);
   const __m128i p2 = _mm_sub_epi32(v3, v1), v1_less_v2 = _mm_sub_epi32(v1, v2);
   const __m128i v3_less_v4 = _mm_sub_epi32(v3, v4);
   const __m128i p3 = _mm_add_epi32(_mm_slli_epi32(v1_less_v2, 1), v3_less_v4);
   const __m128i p4 = _mm_sub_epi32(_mm_setzero_si128(), _mm_add_epi32(v1_less_v2, v3_less_v4));
   return cubic(_mm256_cvtepi32_pd(v2), _mm256_cvtepi32_pd(p2), _mm256_cvtepi32_pd(p3),
-               _mm256_cvtepi32_pd(p4), dx);
+               _mm256_cvtepi32_pd(p4), d);
 }
 
-LOCKSTEP_AVX2 void bicubic_within(const uint8_t* first, ptrdiff_t row, double dx, double dy,
+// One pixel from its neighbours, all of which lie in the picture; `second` is the second of the
+// four in both directions. The same bits as bicubic().
+LOCKSTEP_AVX2 void bicubic_within(const uint8_t* second, ptrdiff_t row, double dx, double dy,
                                   uint8_t* out) {
-  __m256d value = cubic_of_row(first + row, dx);
-  if (dy != 0.0) {
-    const __m256d v1 = cubic_of_row(first, dx), v2 = value;
-    const __m256d v3 = cubic_of_row(first + 2 * row, dx), v4 = cubic_of_row(first + 3 * row, dx);
-    value = cubic(v2, -v1 + v3, 2 * (v1 - v2) + v3 - v4, -v1 + v2 - v3 + v4, dy);
+  __m256d value;
+  if (dx == 0.0) {
+    value = cubic_along(second, row, dy);
+  } else {
+    value = cubic_along(second, 3, dx);
+    if (dy != 0.0) {
+      const __m256d v1 = cubic_along(second - row, 3, dx), v2 = value;
+      const __m256d v3 = cubic_along(second + row, 3, dx);
+      const __m256d v4 = cubic_along(second + 2 * row, 3, dx);
+      value = cubic(v2, -v1 + v3, 2 * (v1 - v2) + v3 - v4, -v1 + v2 - v3 + v4, dy);
+    }
   }
   value = _mm256_min_pd(_mm256_max_pd(value, _mm256_setzero_pd()), _mm256_set1_pd(255.0));
   const __m128i bytes =
@@ -108,27 +115,58 @@ LOCKSTEP_AVX2 void bicubic_within(const uint8_t* first, ptrdiff_t row, double dx
   std::memcpy(out, &pixel, 3);
 }
 
+// Whether the four pixels around one that lies `d` behind `second` are among `count`; at a whole
+// pixel none of the others is looked at.
+inline bool has_neighbours(int second, double d, int count) {
+  return d == 0.0 ? second >= 0 && second < count : second >= 1 && second < count - 2;
+}
+
+// Where the pixels of one row come from: the pixel up and left of it, and how far from that.
+struct Origins {
+  explicit Origins(int width)
+      : left(static_cast<size_t>(width)), top(left.size()), dx(left.size()), dy(left.size()) {}
+  std::vector<int32_t> left, top;  // or a fill, where `left` is kOutside
+  std::vector<double> dx, dy;
+};
+constexpr int32_t kOutside = INT32_MIN;
+
+__attribute__((target("avx2"))) void find_origins(const Image& source,
+                                                  const std::array<double, 6>& m, int y,
+                                                  size_t count, Origins& origins) {
+  const double row = y + 0.5, width = source.width, height = source.height;
+  for (size_t x = 0; x < count; ++x) {
+    const double column = static_cast<double>(static_cast<int32_t>(x)) + 0.5;
+    const double x_in = m[0] * column + m[1] * row + m[2];
+    const double y_in = m[3] * column + m[4] * row + m[5];
+    const bool outside = (x_in < 0.0) | (x_in >= width) | (y_in < 0.0) | (y_in >= height);
+    const double left = std::floor(x_in - 0.5), top = std::floor(y_in - 0.5);
+    origins.dx[x] = x_in - 0.5 - left;
+    origins.dy[x] = y_in - 0.5 - top;
+    origins.left[x] = outside ? kOutside : static_cast<int32_t>(left);
+    origins.top[x] = static_cast<int32_t>(top);
+  }
+}
+
 __attribute__((target("avx2"))) void affine_bicubic_avx2(const Image& source,
                                                          const std::array<double, 6>& m,
                                                          Colour fill, Image& image) {
   const ptrdiff_t bytes = 3 * static_cast<ptrdiff_t>(source.width);
+  const auto width = static_cast<size_t>(image.width);
+  Origins origins(image.width);
   for (int y = 0; y < image.height; ++y) {
+    find_origins(source, m, y, width, origins);
     uint8_t* out = image.row(y);
-    for (int x = 0; x < image.width; ++x, out += 3) {
-      const double column = x + 0.5, row = y + 0.5;
-      const double x_in = m[0] * column + m[1] * row + m[2];
-      const double y_in = m[3] * column + m[4] * row + m[5];
-      if (x_in < 0.0 || x_in >= source.width || y_in < 0.0 || y_in >= source.height) {
+    for (size_t x = 0; x < width; ++x, out += 3) {
+      const int left = origins.left[x], top = origins.top[x];
+      const double dx = origins.dx[x], dy = origins.dy[x];
+      if (left == kOutside) {
         std::memcpy(out, fill.data(), fill.size());
-        continue;
-      }
-      const double left = std::floor(x_in - 0.5), top = std::floor(y_in - 0.5);
-      // A pixel is read with the byte after it: one more stays free to the right.
-      if (left >= 1 && top >= 1 && left < source.width - 3 && top < source.height - 2) {
-        const uint8_t* first = source.at(static_cast<int>(left) - 1, static_cast<int>(top) - 1);
-        bicubic_within(first, bytes, x_in - 0.5 - left, y_in - 0.5 - top, out);
+      } else if (has_neighbours(left, dx, source.width - 1) &&
+                 has_neighbours(top, dy, source.height)) {
+        // A pixel is read with the byte after it: the last column stays free.
+        bicubic_within(source.at(left, top), bytes, dx, dy, out);
       } else {
-        bicubic(source, x_in - 0.5, y_in - 0.5, out);
+        bicubic(source, left, top, dx, dy, out);
       }
     }
   }
@@ -181,7 +219,9 @@ Image affine(const Image& source, const std::array<double, 6>& m, Filter filter,
       } else if (filter == Filter::bilinear) {
         bilinear(source, x_in - 0.5, y_in - 0.5, out);
       } else {
-        bicubic(source, x_in - 0.5, y_in - 0.5, out);
+        const double left = std::floor(x_in - 0.5), top = std::floor(y_in - 0.5);
+        bicubic(source, static_cast<int>(left), static_cast<int>(top), x_in - 0.5 - left,
+                y_in - 0.5 - top, out);
       }
     }
   }

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "jobs/pixels/clones.h"
+#include "jobs/pixels/planes.h"
 
 namespace lockstep::pixels {
 namespace {
@@ -29,11 +30,26 @@ Image map(const Image& source, const std::array<Table, 3>& tables) {
   return image;
 }
 
-template <typename Function>
-Image map_levels(const Image& source, Function&& function) {
-  Table table{};
-  for (int i = 0; i < 256; ++i) table[static_cast<size_t>(i)] = static_cast<uint8_t>(function(i));
-  return map(source, {table, table, table});
+LOCKSTEP_CLONES void invert_bytes(const uint8_t* from, size_t count, uint8_t* to) {
+  for (size_t i = 0; i < count; ++i) to[i] = static_cast<uint8_t>(255 - from[i]);
+}
+
+LOCKSTEP_CLONES void mask_bytes(const uint8_t* from, uint8_t mask, size_t count, uint8_t* to) {
+  for (size_t i = 0; i < count; ++i) to[i] = from[i] & mask;
+}
+
+LOCKSTEP_CLONES void solarize_bytes(const uint8_t* from, uint8_t threshold, size_t count,
+                                    uint8_t* to) {
+  for (size_t i = 0; i < count; ++i) {
+    to[i] = from[i] < threshold ? from[i] : static_cast<uint8_t>(255 - from[i]);
+  }
+}
+
+LOCKSTEP_CLONES void add_to_dark_bytes(const uint8_t* from, int amount, size_t count, uint8_t* to) {
+  for (size_t i = 0; i < count; ++i) {
+    const int sum = std::min(255, from[i] + amount);
+    to[i] = from[i] < 128 ? static_cast<uint8_t>(sum) : from[i];
+  }
 }
 
 std::array<Histogram, 3> histograms(const Image& source) {
@@ -98,14 +114,47 @@ Image blend(const Image& degenerate, const Image& source, double factor) {
   return image;
 }
 
-uint8_t luma(const uint8_t* rgb) {
-  return static_cast<uint8_t>((19595 * rgb[0] + 38470 * rgb[1] + 7471 * rgb[2] + 0x8000) >> 16);
+LOCKSTEP_CLONES void blend_with_level(int level, const uint8_t* to, float factor, size_t count,
+                                      uint8_t* out) {
+  for (size_t i = 0; i < count; ++i) {
+    const float value = static_cast<float>(level) + factor * static_cast<float>(to[i] - level);
+    out[i] = static_cast<uint8_t>(std::clamp(static_cast<int>(value), 0, 255));
+  }
 }
 
-Image even(const Image& source, uint8_t level) {
+// With a picture that is `level` all over.
+Image blend(uint8_t level, const Image& source, double factor) {
+  const auto alpha = static_cast<float>(factor);
+  if (alpha == 1.0f) return source;
   Image image(source.width, source.height);
-  std::ranges::fill(image.rgb, level);
+  blend_with_level(level, source.rgb.data(), alpha, source.rgb.size(), image.rgb.data());
   return image;
+}
+
+// So many pixels are taken apart at a time.
+constexpr size_t kBlock = 256;
+using Plane = std::array<uint8_t, kBlock>;
+
+// Of as many pixels as planes have.
+LOCKSTEP_CLONES void luma_of_planes(const Plane& red, const Plane& green, const Plane& blue,
+                                    Plane& luma) {
+  for (size_t i = 0; i < kBlock; ++i) {
+    luma[i] =
+        static_cast<uint8_t>((19595 * red[i] + 38470 * green[i] + 7471 * blue[i] + 0x8000) >> 16);
+  }
+}
+
+// Gives each block of luma to `use(luma, first, count)`.
+template <typename Use>
+void for_each_luma(const Image& source, Use&& use) {
+  Plane red{}, green{}, blue{}, luma;
+  const size_t pixels = source.rgb.size() / 3;
+  for (size_t first = 0; first < pixels; first += kBlock) {
+    const size_t count = std::min(kBlock, pixels - first);
+    split_planes(&source.rgb[3 * first], count, red.data(), green.data(), blue.data());
+    luma_of_planes(red, green, blue, luma);
+    use(luma, first, count);
+  }
 }
 
 // One row of Pillow's SMOOTH, in its order of additions; the border is copied.
@@ -148,28 +197,38 @@ Image equalize(const Image& source) {
 }
 
 Image invert(const Image& source) {
-  return map_levels(source, [](int i) { return 255 - i; });
+  Image image(source.width, source.height);
+  invert_bytes(source.rgb.data(), source.rgb.size(), image.rgb.data());
+  return image;
 }
 
 Image posterize(const Image& source, int bits) {
   if (bits >= 8) return source;
-  const int mask = ~((1 << (8 - bits)) - 1);
-  return map_levels(source, [mask](int i) { return i & mask; });
+  Image image(source.width, source.height);
+  const auto mask = static_cast<uint8_t>(~((1 << (8 - bits)) - 1));
+  mask_bytes(source.rgb.data(), mask, source.rgb.size(), image.rgb.data());
+  return image;
 }
 
 Image solarize(const Image& source, int threshold) {
-  return map_levels(source, [threshold](int i) { return i < threshold ? i : 255 - i; });
+  if (threshold > 255) return source;
+  Image image(source.width, source.height);
+  solarize_bytes(source.rgb.data(), static_cast<uint8_t>(std::max(0, threshold)), source.rgb.size(),
+                 image.rgb.data());
+  return image;
 }
 
 Image solarize_add(const Image& source, int amount) {
-  return map_levels(source, [amount](int i) { return i < 128 ? std::min(255, i + amount) : i; });
+  Image image(source.width, source.height);
+  add_to_dark_bytes(source.rgb.data(), amount, source.rgb.size(), image.rgb.data());
+  return image;
 }
 
 Image greyscale(const Image& source) {
   Image image(source.width, source.height);
-  for (size_t i = 0; i < source.rgb.size(); i += 3) {
-    std::memset(&image.rgb[i], luma(&source.rgb[i]), 3);
-  }
+  for_each_luma(source, [&image](const Plane& luma, size_t first, size_t count) {
+    join_planes(luma.data(), luma.data(), luma.data(), count, &image.rgb[3 * first]);
+  });
   return image;
 }
 
@@ -179,14 +238,14 @@ Image colour(const Image& source, double factor) {
 
 Image contrast(const Image& source, double factor) {
   int64_t sum = 0;
-  for (size_t i = 0; i < source.rgb.size(); i += 3) sum += luma(&source.rgb[i]);
+  for_each_luma(source, [&sum](const Plane& luma, size_t, size_t count) {
+    sum = std::accumulate(luma.begin(), luma.begin() + count, sum);
+  });
   const double mean = static_cast<double>(sum) / static_cast<double>(source.rgb.size() / 3);
-  return blend(even(source, static_cast<uint8_t>(mean + 0.5)), source, factor);
+  return blend(static_cast<uint8_t>(mean + 0.5), source, factor);
 }
 
-Image brightness(const Image& source, double factor) {
-  return blend(even(source, 0), source, factor);
-}
+Image brightness(const Image& source, double factor) { return blend(0, source, factor); }
 
 Image sharpness(const Image& source, double factor) {
   return blend(smooth(source), source, factor);

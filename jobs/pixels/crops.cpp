@@ -29,6 +29,7 @@ Image pad(const Image& source, int size) {
   const int left = std::max(0, (size - source.width) / 2);
   const int top = std::max(0, (size - source.height) / 2);
   Image image(std::max(size, source.width), std::max(size, source.height));
+  std::ranges::fill(image.rgb, uint8_t{0});
   for (int y = 0; y < source.height; ++y) {
     std::memcpy(image.at(left, top + y), source.row(y), 3 * static_cast<size_t>(source.width));
   }

@@ -8,12 +8,16 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <csetjmp>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "jobs/pixels/huffman.h"
 #include "jobs/pixels/resample.h"
 
 namespace lockstep::pixels {
@@ -36,7 +40,14 @@ struct JpegErrors : jpeg_error_mgr {
   std::jmp_buf back;
   char message[JMSG_LENGTH_MAX] = {};
   bool truncated = false;
+  bool gave_up = false;  // our own decoder of Huffman codes
 };
+
+void give_up(j_decompress_ptr jpeg) {
+  auto* errors = static_cast<JpegErrors*>(jpeg->err);
+  errors->gave_up = true;
+  std::longjmp(errors->back, 1);
+}
 
 void on_jpeg_error(j_common_ptr info) {
   auto* errors = static_cast<JpegErrors*>(info->err);
@@ -78,39 +89,35 @@ constexpr int kMargin = 16;  // pixels, more than any interpolation of colours r
 
 // What is decoded of a JPEG: some more than the box, since the colours of a pixel take in those of
 // its neighbours.
-struct Window {
-  JDIMENSION left, width;
-  JDIMENSION skipped;  // rows above
-};
-
-Window window_around(const Box& box, const jpeg_decompress_struct& jpeg) {
-  const int left = std::max(0, box.left - kMargin);
-  const int right = std::min(static_cast<int>(jpeg.image_width), box.left + box.width + kMargin);
-  return {.left = static_cast<JDIMENSION>(left),
-          .width = static_cast<JDIMENSION>(right - left),
-          .skipped = static_cast<JDIMENSION>(std::max(0, box.top - kMargin))};
+Box window_around(const Box& box, const jpeg_decompress_struct& jpeg) {
+  const int left = std::max(0, box.left - kMargin), top = std::max(0, box.top - kMargin);
+  const int right = std::min(static_cast<int>(jpeg.output_width), box.left + box.width + kMargin);
+  return {left, top, right - left, box.top + box.height - top};
 }
 
-// Each row goes through `row`, which has room for one of the whole picture.
-bool read_jpeg_rows(jpeg_decompress_struct& jpeg, JpegErrors& errors, const Box& box,
-                    Window& window, uint8_t* row, Image& image) {
+// The window may come out wider: whole blocks.
+bool start_jpeg(jpeg_decompress_struct& jpeg, JpegErrors& errors, HuffmanDecoder* huffman,
+                Box& window) {
   if (setjmp(errors.back)) return false;
-  const int channels = jpeg.out_color_space == JCS_CMYK ? 4 : 3;
   jpeg_start_decompress(&jpeg);
-  if (window.width < jpeg.output_width) jpeg_crop_scanline(&jpeg, &window.left, &window.width);
-  if (window.skipped > 0) jpeg_skip_scanlines(&jpeg, window.skipped);
-  const auto end = static_cast<JDIMENSION>(box.top + box.height);
-  while (jpeg.output_scanline < end) {
-    const int y = static_cast<int>(jpeg.output_scanline) - box.top;
-    JSAMPROW target = row;
+  if (huffman != nullptr) huffman->take_over(&jpeg, give_up);
+  if (window.width == static_cast<int>(jpeg.output_width)) return true;
+  auto left = static_cast<JDIMENSION>(window.left), width = static_cast<JDIMENSION>(window.width);
+  jpeg_crop_scanline(&jpeg, &left, &width);
+  window.left = static_cast<int>(left);
+  window.width = static_cast<int>(width);
+  return true;
+}
+
+// `cmyk` has room for a row of four channels, where there are so many.
+bool read_jpeg_rows(jpeg_decompress_struct& jpeg, JpegErrors& errors, int first_row, uint8_t* cmyk,
+                    Image& image) {
+  if (setjmp(errors.back)) return false;
+  if (first_row > 0) jpeg_skip_scanlines(&jpeg, static_cast<JDIMENSION>(first_row));
+  for (int y = 0; y < image.height; ++y) {
+    JSAMPROW target = cmyk != nullptr ? cmyk : image.row(y);
     jpeg_read_scanlines(&jpeg, &target, 1);
-    if (y < 0) continue;
-    const uint8_t* wanted = row + channels * (box.left - static_cast<int>(window.left));
-    if (channels == 4) {
-      cmyk_to_rgb(wanted, box.width, image.row(y));
-    } else {
-      std::memcpy(image.row(y), wanted, 3 * static_cast<size_t>(box.width));
-    }
+    if (cmyk != nullptr) cmyk_to_rgb(cmyk, image.width, image.row(y));
   }
   return true;
 }
@@ -144,21 +151,38 @@ class Jpeg {
   Jpeg& operator=(const Jpeg&) = delete;
 
   Size size() const { return size_; }
+
+  // What follows is not to the bit.
+  void hurry(int times) {
+    jpeg_.scale_num = 1;
+    jpeg_.scale_denom = static_cast<unsigned>(times);
+    jpeg_.do_fancy_upsampling = FALSE;
+    jpeg_.dct_method = JDCT_IFAST;
+  }
+
   // Parts of a file with several scans are not always those of the whole: libjpeg smooths what
   // the last scans leave coarse.
   bool can_crop() { return !jpeg_has_multiple_scans(&jpeg_) && jpeg_.out_color_space == JCS_RGB; }
 
-  // Empty where pixels below the box may be cut off. Once.
-  std::optional<Image> decode(const Box& box) {
-    Image image(box.width, box.height);
-    std::vector<uint8_t> row(size_t{4} * jpeg_.image_width);
-    Window window = can_crop() ? window_around(box, jpeg_) : Window{0, jpeg_.image_width, 0};
-    if (!read_jpeg_rows(jpeg_, errors_, box, window, row.data(), image)) {
+  enum class Huffman { ours, libjpeg };
+  // Empty where libjpeg has to decide, or where pixels below the box may be cut off. Once.
+  std::optional<Part> decode(const Box& box, Huffman codes) {
+    jpeg_calc_output_dimensions(&jpeg_);
+    const auto width = static_cast<int>(jpeg_.output_width);
+    Box window = can_crop() ? window_around(box, jpeg_) : Box{0, 0, width, box.top + box.height};
+    const bool ours = codes == Huffman::ours && !jpeg_has_multiple_scans(&jpeg_);
+    const auto huffman = ours ? std::make_unique_for_overwrite<HuffmanDecoder>() : nullptr;
+    if (!start_jpeg(jpeg_, errors_, huffman.get(), window)) throw ImageError(errors_.message);
+    Image image(window.width, window.height);
+    std::vector<uint8_t> cmyk(jpeg_.out_color_space == JCS_CMYK ? size_t{4} * width : 0);
+    if (!read_jpeg_rows(jpeg_, errors_, window.top, cmyk.empty() ? nullptr : cmyk.data(), image)) {
+      if (errors_.gave_up) return std::nullopt;
       throw ImageError(errors_.message);
     }
     if (errors_.truncated) throw ImageError("the file is cut short");
+    if (jpeg_.client_data != nullptr) huffman->hand_back(&jpeg_);
     if (jpeg_.output_scanline < jpeg_.output_height && !has_end(*jpeg_.src)) return std::nullopt;
-    return image;
+    return Part{std::move(image), window, 1};
   }
 
  private:
@@ -168,13 +192,38 @@ class Jpeg {
 };
 
 Image decode_jpeg(std::span<const std::byte> file) {
-  Jpeg jpeg(file);
-  return *jpeg.decode({0, 0, jpeg.size().width, jpeg.size().height});
+  for (const Jpeg::Huffman codes : {Jpeg::Huffman::ours, Jpeg::Huffman::libjpeg}) {
+    Jpeg jpeg(file);
+    auto part = jpeg.decode({0, 0, jpeg.size().width, jpeg.size().height}, codes);
+    if (part) return std::move(part->image);
+  }
+  throw ImageError("the file is cut short");
 }
 
-Image decode_jpeg_crop(std::span<const std::byte> file, const Box& box) {
-  std::optional<Image> image = Jpeg(file).decode(box);
-  return image ? std::move(*image) : crop(decode_jpeg(file), box);
+Part whole(Image image) {
+  const Box box{0, 0, image.width, image.height};
+  return {std::move(image), box, 1};
+}
+
+Part decode_jpeg_around(std::span<const std::byte> file, const Box& box) {
+  std::optional<Part> part = Jpeg(file).decode(box, Jpeg::Huffman::ours);
+  return part ? std::move(*part) : whole(decode_jpeg(file));
+}
+
+Part decode_jpeg_around_fast(std::span<const std::byte> file, const Box& box, int times) {
+  Jpeg jpeg(file);
+  jpeg.hurry(times);
+  const int right = (box.left + box.width + times - 1) / times;
+  const int bottom = (box.top + box.height + times - 1) / times;
+  const int left = box.left / times, top = box.top / times;
+  std::optional<Part> part =
+      jpeg.decode({left, top, right - left, bottom - top}, Jpeg::Huffman::ours);
+  if (!part) return whole(decode_jpeg(file));  // which says what is missing
+  for (int* length : {&part->box.left, &part->box.top, &part->box.width, &part->box.height}) {
+    *length *= times;
+  }
+  part->times = times;
+  return std::move(*part);
 }
 
 // --- PNG
@@ -273,11 +322,13 @@ bool starts_with(std::span<const std::byte> file, std::initializer_list<int> byt
                     [](int a, std::byte b) { return std::byte(a) == b; });
 }
 
-// Else it is a PNG.
-bool is_jpeg(std::span<const std::byte> file) {
+enum class Format { jpeg, png, ppm };
+
+Format format_of(std::span<const std::byte> file) {
   if (file.empty()) throw ImageError("the file is empty");
-  if (starts_with(file, {0xFF, 0xD8, 0xFF})) return true;
-  if (starts_with(file, {0x89, 'P', 'N', 'G', 0x0D, 0x0A, 0x1A, 0x0A})) return false;
+  if (starts_with(file, {0xFF, 0xD8, 0xFF})) return Format::jpeg;
+  if (starts_with(file, {0x89, 'P', 'N', 'G', 0x0D, 0x0A, 0x1A, 0x0A})) return Format::png;
+  if (starts_with(file, {'P', '6', '\n'})) return Format::ppm;
   throw ImageError("it is neither a JPEG nor a PNG");
 }
 
@@ -295,19 +346,105 @@ Size png_size(std::span<const std::byte> file) {
   return {static_cast<int>(width), static_cast<int>(height)};
 }
 
+// --- PPM, as encode_ppm() writes it: "P6", width and height, 255, each with one space after it.
+
+struct Ppm {
+  Size size;
+  const std::byte* pixels;
+};
+
+Ppm read_ppm(std::span<const std::byte> file) {
+  const char* at = reinterpret_cast<const char*>(file.data()) + 3;
+  const char* const end = reinterpret_cast<const char*>(file.data()) + file.size();
+  uint32_t numbers[3] = {};
+  for (uint32_t& number : numbers) {
+    const auto [next, error] = std::from_chars(at, end, number);
+    if (error != std::errc() || next == end || (*next != ' ' && *next != '\n')) {
+      throw ImageError("the header of a PPM is damaged");
+    }
+    at = next + 1;
+  }
+  const auto [width, height, most] = numbers;
+  if (is_bomb(width, height)) refuse_bomb(width, height);
+  if (most != 255) throw ImageError("a PPM of other than 8 bits");
+  if (uint64_t{3} * width * height > static_cast<uint64_t>(end - at)) {
+    throw ImageError("the file is cut short");
+  }
+  return {{static_cast<int>(width), static_cast<int>(height)},
+          reinterpret_cast<const std::byte*>(at)};
+}
+
+Part decode_ppm_around(std::span<const std::byte> file, const Box& box) {
+  const Ppm ppm = read_ppm(file);
+  Image image(box.width, box.height);
+  for (int y = 0; y < box.height; ++y) {
+    const ptrdiff_t first = ptrdiff_t{box.top + y} * ppm.size.width + box.left;
+    std::memcpy(image.row(y), ppm.pixels + 3 * first, 3 * static_cast<size_t>(box.width));
+  }
+  return {std::move(image), box, 1};
+}
+
 }  // namespace
 
 Image decode(std::span<const std::byte> file) {
-  return is_jpeg(file) ? decode_jpeg(file) : decode_png(file);
+  switch (format_of(file)) {
+    case Format::jpeg:
+      return decode_jpeg(file);
+    case Format::png:
+      return decode_png(file);
+    case Format::ppm:
+      break;
+  }
+  const Size size = read_ppm(file).size;
+  return decode_ppm_around(file, {0, 0, size.width, size.height}).image;
 }
 
 Size size_of(std::span<const std::byte> file) {
-  if (is_jpeg(file)) return Jpeg(file).size();
-  return png_size(file);
+  switch (format_of(file)) {
+    case Format::jpeg:
+      return Jpeg(file).size();
+    case Format::png:
+      return png_size(file);
+    case Format::ppm:
+      break;
+  }
+  return read_ppm(file).size;
+}
+
+Box Part::place_of(const Box& of_picture) const {
+  Box place{of_picture.left - box.left, of_picture.top - box.top, of_picture.width,
+            of_picture.height};
+  if (times == 1) return place;
+  // Of `length` pixels that begin `from` pixels into a side.
+  const auto reduce = [this](int limit, int& from, int& length) {
+    length = std::clamp((length + times / 2) / times, 1, limit);
+    from = std::min((from + times / 2) / times, limit - length);
+  };
+  reduce(image.width, place.left, place.width);
+  reduce(image.height, place.top, place.height);
+  return place;
+}
+
+Part decode_around(std::span<const std::byte> file, const Box& box) {
+  switch (format_of(file)) {
+    case Format::jpeg:
+      return decode_jpeg_around(file, box);
+    case Format::png:
+      return whole(decode_png(file));
+    case Format::ppm:
+      break;
+  }
+  return decode_ppm_around(file, box);
+}
+
+Part decode_around_fast(std::span<const std::byte> file, const Box& box, int times) {
+  if (format_of(file) != Format::jpeg) return decode_around(file, box);
+  return decode_jpeg_around_fast(file, box, times);
 }
 
 Image decode_crop(std::span<const std::byte> file, const Box& box) {
-  return is_jpeg(file) ? decode_jpeg_crop(file, box) : crop(decode_png(file), box);
+  const Part part = decode_around(file, box);
+  return crop(part.image, part.place_of(box));
 }
 
 bool has_picture_name(const std::filesystem::path& file) {

@@ -6,7 +6,9 @@
 #include <png.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <new>
+#include <string>
 
 namespace lockstep::pixels {
 
@@ -53,6 +55,15 @@ std::vector<std::byte> encode_png(const Image& image) {
     throw std::bad_alloc();
   }
   file.resize(size);
+  return file;
+}
+
+std::vector<std::byte> encode_ppm(const Image& image) {
+  const std::string header =
+      "P6\n" + std::to_string(image.width) + " " + std::to_string(image.height) + "\n255\n";
+  std::vector<std::byte> file(header.size() + image.rgb.size());
+  std::memcpy(file.data(), header.data(), header.size());
+  std::memcpy(file.data() + header.size(), image.rgb.data(), image.rgb.size());
   return file;
 }
 

@@ -13,4 +13,7 @@ std::vector<std::byte> encode_jpeg(const Image& image, int quality);
 /// The bytes of a PNG file.
 std::vector<std::byte> encode_png(const Image& image);
 
+/// The bytes of a binary PPM file: a header, and the pixels as they are.
+std::vector<std::byte> encode_ppm(const Image& image);
+
 }  // namespace lockstep::pixels

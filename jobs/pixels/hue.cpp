@@ -4,6 +4,7 @@
 #include <array>
 
 #include "jobs/pixels/clones.h"
+#include "jobs/pixels/planes.h"
 
 namespace lockstep::pixels {
 namespace {
@@ -15,20 +16,27 @@ struct Planes {
   Plane first, second, third;
 };
 
+using Narrow = std::array<uint8_t, kBlock>;
+
+void widen(const Narrow& from, Plane& to) { std::ranges::copy(from, to.begin()); }
+void narrow(const Plane& from, Narrow& to) {
+  for (size_t i = 0; i < kBlock; ++i) to[i] = static_cast<uint8_t>(from[i]);
+}
+
 void split(const uint8_t* rgb, size_t count, Planes& planes) {
-  for (size_t i = 0; i < count; ++i, rgb += 3) {
-    planes.first[i] = rgb[0];
-    planes.second[i] = rgb[1];
-    planes.third[i] = rgb[2];
-  }
+  Narrow first{}, second{}, third{};
+  split_planes(rgb, count, first.data(), second.data(), third.data());
+  widen(first, planes.first);
+  widen(second, planes.second);
+  widen(third, planes.third);
 }
 
 void join(const Planes& planes, size_t count, uint8_t* rgb) {
-  for (size_t i = 0; i < count; ++i, rgb += 3) {
-    rgb[0] = static_cast<uint8_t>(planes.first[i]);
-    rgb[1] = static_cast<uint8_t>(planes.second[i]);
-    rgb[2] = static_cast<uint8_t>(planes.third[i]);
-  }
+  Narrow first, second, third;
+  narrow(planes.first, first);
+  narrow(planes.second, second);
+  narrow(planes.third, third);
+  join_planes(first.data(), second.data(), third.data(), count, rgb);
 }
 
 // Both ways as Pillow's Convert.c: each value in its float32 or float64, cut or rounded as there.

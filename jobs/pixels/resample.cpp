@@ -1,10 +1,14 @@
 #include "jobs/pixels/resample.h"
 
+#include <emmintrin.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
 #include <numbers>
+#include <utility>
+#include <vector>
 
 #include "jobs/pixels/clones.h"
 
@@ -76,37 +80,79 @@ uint8_t to_byte(int32_t sum) {
   return static_cast<uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255));
 }
 
-// Rows are taken sixteen at a time and turned, so that the lanes of a vector are rows and channels.
+// So many values are added up side by side.
+constexpr int kLanes = 48;
+
+// Lane for lane the weighted sum of `count` inputs, `stride` bytes apart.
+__attribute__((always_inline)) inline void weigh(const uint8_t* source, ptrdiff_t stride,
+                                                 const int32_t* weights, int count,
+                                                 uint8_t* result) {
+  int32_t sums[kLanes];
+  std::fill_n(sums, kLanes, kRounding);
+  for (int t = 0; t < count; ++t, source += stride) {
+    for (int lane = 0; lane < kLanes; ++lane) sums[lane] += source[lane] * weights[t];
+  }
+  for (int lane = 0; lane < kLanes; ++lane) result[lane] = to_byte(sums[lane]);
+}
+
+// Along a row the lanes are sixteen rows and their channels: rows are turned into columns first.
 constexpr int kRows = 16;
-constexpr int kLanes = 3 * kRows;
 
-LOCKSTEP_CLONES void resize_rows(const uint8_t* turned, const Taps& taps, int outputs,
-                                 uint8_t* result) {
-  for (int x = 0; x < outputs; ++x) {
-    int32_t sums[kLanes];
-    std::fill_n(sums, kLanes, kRounding);
-    const uint8_t* source =
-        turned + static_cast<ptrdiff_t>(taps.first[static_cast<size_t>(x)]) * kLanes;
-    const int32_t* weights = &taps.weights[static_cast<size_t>(x) * static_cast<size_t>(taps.most)];
-    for (int t = 0; t < taps.count[static_cast<size_t>(x)]; ++t) {
-      for (int lane = 0; lane < kLanes; ++lane)
-        sums[lane] += source[t * kLanes + lane] * weights[t];
+LOCKSTEP_CLONES void weigh_columns(const uint8_t* turned, const Taps& taps, int outputs,
+                                   uint8_t* result) {
+  const auto most = static_cast<size_t>(taps.most);
+  for (int x = 0; x < outputs; ++x, result += kLanes) {
+    const auto output = static_cast<size_t>(x);
+    weigh(turned + ptrdiff_t{taps.first[output]} * kLanes, kLanes, &taps.weights[output * most],
+          taps.count[output], result);
+  }
+}
+
+// Sixteen columns of sixteen bytes from rows of them.
+inline void transpose(const uint8_t* const* from, size_t offset, uint8_t* const* to,
+                      size_t to_offset) {
+  __m128i a[kRows], b[kRows];
+  for (int i = 0; i < kRows; ++i) {
+    a[i] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from[i] + offset));
+  }
+  // Each pass brings rows that are eight apart side by side; after four the columns are rows.
+  const auto interleave = [](const __m128i* in, __m128i* out) {
+    for (int i = 0; i < kRows / 2; ++i) {
+      out[2 * i] = _mm_unpacklo_epi8(in[i], in[i + kRows / 2]);
+      out[2 * i + 1] = _mm_unpackhi_epi8(in[i], in[i + kRows / 2]);
     }
-    for (int lane = 0; lane < kLanes; ++lane) result[x * kLanes + lane] = to_byte(sums[lane]);
+  };
+  interleave(a, b);
+  interleave(b, a);
+  interleave(a, b);
+  interleave(b, a);
+  for (int i = 0; i < kRows; ++i) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to[i] + to_offset), a[i]);
   }
 }
 
-void turn_in(const Image& source, const Box& box, int first_row, int rows, uint8_t* turned) {
-  for (int r = 0; r < rows; ++r) {
-    const uint8_t* row = source.at(box.left, box.top + first_row + r);
-    for (int i = 0; i < 3 * box.width; ++i) turned[i * kRows + r] = row[i];
+// `rows` have `bytes` each; where these are not whole sixteens, the rest is done byte by byte.
+LOCKSTEP_CLONES void turn_in(const uint8_t* const* rows, size_t bytes, uint8_t* turned) {
+  size_t i = 0;
+  for (; i + kRows <= bytes; i += kRows) {
+    uint8_t* columns[kRows];
+    for (size_t c = 0; c < kRows; ++c) columns[c] = turned + (i + c) * kRows;
+    transpose(rows, i, columns, 0);
+  }
+  for (; i < bytes; ++i) {
+    for (size_t r = 0; r < kRows; ++r) turned[i * kRows + r] = rows[r][i];
   }
 }
 
-void turn_out(const uint8_t* turned, int first_row, int rows, Image& image) {
-  for (int r = 0; r < rows; ++r) {
-    uint8_t* row = image.row(first_row + r);
-    for (int i = 0; i < 3 * image.width; ++i) row[i] = turned[i * kRows + r];
+LOCKSTEP_CLONES void turn_out(const uint8_t* turned, size_t bytes, uint8_t* const* rows) {
+  size_t i = 0;
+  for (; i + kRows <= bytes; i += kRows) {
+    const uint8_t* columns[kRows];
+    for (size_t c = 0; c < kRows; ++c) columns[c] = turned + (i + c) * kRows;
+    transpose(columns, 0, rows, i);
+  }
+  for (; i < bytes; ++i) {
+    for (size_t r = 0; r < kRows; ++r) rows[r][i] = turned[i * kRows + r];
   }
 }
 
@@ -114,39 +160,52 @@ Image resize_horizontally(const Image& source, const Box& box, float extent, int
                           Filter filter) {
   const Taps taps = plan_taps(box.width, extent, width, filter);
   Image image(width, box.height);
-  std::vector<uint8_t> turned(static_cast<size_t>(box.width) * kLanes);
-  std::vector<uint8_t> result(static_cast<size_t>(width) * kLanes);
+  const auto bytes_in = 3 * static_cast<size_t>(box.width), bytes = 3 * static_cast<size_t>(width);
+  Bytes turned(bytes_in * kRows), result(bytes * kRows), beyond(bytes);
   for (int y = 0; y < box.height; y += kRows) {
-    const int rows = std::min(kRows, box.height - y);
-    turn_in(source, box, y, rows, turned.data());
-    resize_rows(turned.data(), taps, width, result.data());
-    turn_out(result.data(), y, rows, image);
+    const uint8_t* from[kRows];
+    uint8_t* to[kRows];
+    for (int r = 0; r < kRows; ++r) {
+      const bool inside = y + r < box.height;  // else the last one again, for nobody
+      from[r] = source.at(box.left, box.top + std::min(y + r, box.height - 1));
+      to[r] = inside ? image.row(y + r) : beyond.data();
+    }
+    turn_in(from, bytes_in, turned.data());
+    weigh_columns(turned.data(), taps, width, result.data());
+    turn_out(result.data(), bytes, to);
   }
   return image;
 }
 
-LOCKSTEP_CLONES void add_row(const uint8_t* row, int32_t weight, int bytes, int32_t* sums) {
-  for (int i = 0; i < bytes; ++i) sums[i] += row[i] * weight;
+// Of rows that are `bytes` long; from whole blocks of lanes the last may reach back into the one
+// before.
+LOCKSTEP_CLONES void weigh_rows(const uint8_t* source, const int32_t* weights, int count, int bytes,
+                                uint8_t* result) {
+  for (int i = 0; i < bytes; i += kLanes) {
+    const int begin = std::min(i, bytes - kLanes);
+    weigh(source + begin, bytes, weights, count, result + begin);
+  }
 }
 
-LOCKSTEP_CLONES void store_row(const int32_t* sums, int bytes, uint8_t* row) {
-  for (int i = 0; i < bytes; ++i) row[i] = to_byte(sums[i]);
+void weigh_short_rows(const uint8_t* source, const int32_t* weights, int count, int bytes,
+                      uint8_t* result) {
+  for (int i = 0; i < bytes; ++i) {
+    int32_t sum = kRounding;
+    for (int t = 0; t < count; ++t) sum += source[t * bytes + i] * weights[t];
+    result[i] = to_byte(sum);
+  }
 }
 
 Image resize_vertically(const Image& source, float extent, int height, Filter filter) {
   const Taps taps = plan_taps(source.height, extent, height, filter);
   Image image(source.width, height);
   const int bytes = 3 * source.width;
-  std::vector<int32_t> sums(static_cast<size_t>(bytes));
+  const auto weigh_all = bytes < kLanes ? weigh_short_rows : weigh_rows;
   for (int y = 0; y < height; ++y) {
-    std::ranges::fill(sums, kRounding);
     const auto output = static_cast<size_t>(y);
-    for (int t = 0; t < taps.count[output]; ++t) {
-      add_row(source.row(taps.first[output] + t),
-              taps.weights[output * static_cast<size_t>(taps.most) + static_cast<size_t>(t)], bytes,
-              sums.data());
-    }
-    store_row(sums.data(), bytes, image.row(y));
+    weigh_all(source.row(taps.first[output]),
+              &taps.weights[output * static_cast<size_t>(taps.most)], taps.count[output], bytes,
+              image.row(y));
   }
   return image;
 }
@@ -158,9 +217,9 @@ Image resize_within(const Image& source, const Box& box, float right, float bott
     const bool same = width == part.width && right == static_cast<float>(width);
     return same ? crop(image, part) : resize_horizontally(image, part, right, width, filter);
   };
-  const auto in_height = [&](const Image& image) {
+  const auto in_height = [&](Image image) {
     const bool same = height == image.height && bottom == static_cast<float>(height);
-    return same ? image : resize_vertically(image, bottom, height, filter);
+    return same ? std::move(image) : resize_vertically(image, bottom, height, filter);
   };
   // Pillow 13 begins with the height where that loses more than twice as much as the width.
   const int fewer_rows = box.height - height;

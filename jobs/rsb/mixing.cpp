@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "jobs/pixels/clones.h"
+
 namespace lockstep::jobs {
 namespace {
 
@@ -20,13 +22,14 @@ void draw_box(int64_t size, Random& random, Mixing& mixing) {
   mixing.lambda = 1.0 - static_cast<double>(area) / (side * side);
 }
 
-void mix_pair(float lambda, int64_t bytes, uint8_t* a, uint8_t* b) {
+LOCKSTEP_CLONES void mix_pair(float lambda, int64_t bytes, uint8_t* __restrict a,
+                              uint8_t* __restrict b) {
   const float rest = 1.0f - lambda;
   for (int64_t i = 0; i < bytes; ++i) {
     const auto x = static_cast<float>(a[i]);
     const auto y = static_cast<float>(b[i]);
-    a[i] = static_cast<uint8_t>(std::nearbyint(x * lambda + y * rest));
-    b[i] = static_cast<uint8_t>(std::nearbyint(y * lambda + x * rest));
+    a[i] = static_cast<uint8_t>(static_cast<int>(std::nearbyint(x * lambda + y * rest)));
+    b[i] = static_cast<uint8_t>(static_cast<int>(std::nearbyint(y * lambda + x * rest)));
   }
 }
 

@@ -9,6 +9,7 @@
 #include "jobs/pixels/crops.h"
 #include "jobs/pixels/decode.h"
 #include "jobs/pixels/normalise.h"
+#include "jobs/pixels/part.h"
 #include "jobs/pixels/rand_augment.h"
 #include "jobs/pixels/resample.h"
 #include "jobs/random.h"
@@ -37,24 +38,26 @@ class TrainingBatches final : public BatchMaker {
             {"pixels", Kind::uint8, {batch_size, size, size, 3}, /*scratch=*/true}};
   }
 
-  void make_sample(std::span<const std::byte> file, int64_t label, const SampleKey& key,
-                   int64_t index, const ShardArrays& arrays) const override {
-    // Repeats of a picture are the same picture with other draws.
-    Random random(options_.seed, Purpose::augmentation,
-                  static_cast<uint64_t>(key.epoch) << 8 | static_cast<uint64_t>(key.repeat),
-                  static_cast<uint64_t>(key.sample));
-    const auto [width, height] = pixels::size_of(file);
-    const pixels::Box box =
-        pixels::random_resized_crop(width, height, options_.scale, options_.ratio, random);
-    const int size = static_cast<int>(options_.size);
-    pixels::Image image = pixels::resize(pixels::decode_crop(file, box),
-                                         {0, 0, box.width, box.height}, size, size, filter(random));
-    if (random.chance(options_.flip)) image = pixels::flip_horizontal(image);
-    if (rand_augment_) image = rand_augment_->apply(std::move(image), random, {filter(random)});
-    std::memcpy(array_of<uint8_t>(arrays, kPixels).data() + index * picture_bytes(),
-                image.rgb.data(), image.rgb.size());
-    array_of<int64_t>(arrays, kLabels)[index] = label;
-    array_of<int64_t>(arrays, kSamples)[index] = key.sample;
+  void make_samples(std::span<const std::byte> file, int64_t label,
+                    std::span<const SamplePlace> places, MakerSeconds& seconds) const override {
+    PhaseClock clock;
+    const pixels::Size picture = pixels::size_of(file);
+    std::vector<Random> randoms;
+    std::vector<pixels::Box> boxes;
+    for (const SamplePlace& place : places) {
+      Random& random = randoms.emplace_back(random_of(place.key));
+      boxes.push_back(pixels::random_resized_crop(picture.width, picture.height, options_.scale,
+                                                  options_.ratio, random));
+    }
+    const pixels::Part part = decode(file, boxes);
+    clock.end_of(seconds.decode);
+    for (size_t i = 0; i < places.size(); ++i) {
+      const auto& [key, index, arrays] = places[i];
+      make_row(part.image, part.place_of(boxes[i]), randoms[i],
+               array_of<uint8_t>(arrays, kPixels).data() + index * picture_bytes(), clock, seconds);
+      array_of<int64_t>(arrays, kLabels)[index] = label;
+      array_of<int64_t>(arrays, kSamples)[index] = key.sample;
+    }
   }
 
   void finish_shard(const ShardKey& key, int64_t count, const ShardArrays& arrays) const override {
@@ -70,6 +73,30 @@ class TrainingBatches final : public BatchMaker {
   }
 
  private:
+  // Repeats of a picture are the same picture with other draws.
+  Random random_of(const SampleKey& key) const {
+    return {options_.seed, Purpose::augmentation,
+            static_cast<uint64_t>(key.epoch) << 8 | static_cast<uint64_t>(key.repeat),
+            static_cast<uint64_t>(key.sample)};
+  }
+
+  pixels::Part decode(std::span<const std::byte> file, std::span<const pixels::Box> boxes) const {
+    if (!options_.fast_decode) return pixels::decode_part(file, boxes);
+    return pixels::decode_part_fast(file, boxes,
+                                    pixels::reduction_for(boxes, static_cast<int>(options_.size)));
+  }
+
+  void make_row(const pixels::Image& source, const pixels::Box& box, Random& random, uint8_t* row,
+                PhaseClock& clock, MakerSeconds& seconds) const {
+    const int size = static_cast<int>(options_.size);
+    pixels::Image image = pixels::resize(source, box, size, size, filter(random));
+    clock.end_of(seconds.resample);
+    if (random.chance(options_.flip)) image = pixels::flip_horizontal(image);
+    if (rand_augment_) image = rand_augment_->apply(std::move(image), random, {filter(random)});
+    std::memcpy(row, image.rgb.data(), image.rgb.size());
+    clock.end_of(seconds.operations);
+  }
+
   int64_t picture_bytes() const { return 3 * options_.size * options_.size; }
 
   pixels::Filter filter(Random& random) const {

@@ -27,6 +27,7 @@ class RsbJob final : public Job {
         seed_(recipe.batches().seed),
         shape_(resnet_shape(options_.model, options_.classes)),
         compute_type_(placement.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat),
+        fast_(placement.fast),
         device_(placement.gpu < 0
                     ? at::Device(at::kCPU)
                     : at::Device(at::kCUDA, static_cast<at::DeviceIndex>(placement.gpu))),
@@ -60,9 +61,9 @@ class RsbJob final : public Job {
 
   void bind(State state) override {
     state_ = std::move(state);
-    model_.emplace(shape_, state_.parameters, state_.buffers, "", compute_type_);
+    model_.emplace(shape_, state_.parameters, state_.buffers, "", compute_type_, fast_);
     if (state_.average.size() > 0) {
-      average_.emplace(shape_, state_.average, state_.average_buffers, "", compute_type_);
+      average_.emplace(shape_, state_.average, state_.average_buffers, "", compute_type_, fast_);
     }
   }
 
@@ -111,6 +112,7 @@ class RsbJob final : public Job {
   uint64_t seed_;
   ResNetShape shape_;
   at::ScalarType compute_type_;
+  FastPaths fast_;
   at::Device device_;
   std::unique_ptr<BatchMaker> training_;
   std::unique_ptr<BatchMaker> evaluation_;

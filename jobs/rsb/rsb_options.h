@@ -20,6 +20,7 @@ struct RsbOptions {
 /// How the pictures of one recipe become batches.
 struct RsbBatchOptions {
   uint64_t seed = 0;
+  bool fast_decode = false;  // not to the bit
   int64_t classes = 0;
   int64_t size = 224;  // pixels a side, in training
   std::array<double, 2> scale{0.08, 1.0};

@@ -52,6 +52,7 @@ RsbOptions read_model_and_loss(const JobInputs& inputs, Settings& settings) {
 RsbBatchOptions read_augmentation(const JobInputs& inputs, int64_t classes, Settings& settings) {
   RsbBatchOptions batches;
   batches.seed = inputs.seed;
+  batches.fast_decode = inputs.fast_decode;
   batches.classes = classes;
   batches.size = settings.integer("augmentation.size", 224, {32, 1024});
   batches.evaluation_size = settings.integer("augmentation.eval_size", batches.size, {32, 1024});

@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cmath>
 #include <optional>
+#include <span>
+#include <utility>
 
 #include "comm/error.h"
 #include "runner/files.h"
@@ -47,6 +50,9 @@ nlohmann::ordered_json to_json(const Manifest& manifest) {
                               {"seconds", manifest.progress.seconds},
                               {"files", files},
                               {"recipe", manifest.recipe}};
+  for (const auto& [name, value] : manifest.evaluation) {
+    if (std::isfinite(value)) json["evaluation"][name] = value;
+  }
   // The manifest vouches for itself too.
   const std::string text = json.dump();
   json["xxh3"] = fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
@@ -102,22 +108,21 @@ void CheckpointStore::probe(int64_t bytes) const {
   }
 }
 
-void CheckpointStore::save(const Progress& progress, const nlohmann::ordered_json& recipe,
-                           int64_t keep, const std::function<void(const fs::path&)>& write) const {
+void CheckpointStore::save(Manifest manifest, const Retention& keep,
+                           const std::function<void(const fs::path&)>& write) const {
   const fs::path aside = folder_ / kAside;
   std::error_code code;
   fs::remove_all(aside, code);
   make_folders(aside);
   write(aside);
 
-  Manifest manifest{.progress = progress, .recipe = recipe, .files = {}};
   for (const fs::directory_entry& entry : fs::directory_iterator(aside)) {
     manifest.files[entry.path().filename().string()] = digest(entry.path());
   }
   write_file(aside / kManifest, to_json(manifest).dump(1));
   sync_folder(aside);
 
-  const fs::path name = path(progress.step);
+  const fs::path name = path(manifest.progress.step);
   remove_checkpoint(name);  // the same step again, from before a resume
   fs::rename(aside, name, code);
   if (code) {
@@ -126,10 +131,35 @@ void CheckpointStore::save(const Progress& progress, const nlohmann::ordered_jso
   }
   sync_folder(folder_);
   replace_file(folder_ / "LATEST", name.filename().string() + "\n");
+  retire_all_but(keep);
+}
 
-  std::vector<int64_t> all = steps();
-  const auto surplus = static_cast<int64_t>(all.size()) - keep;
-  for (int64_t i = 0; i < surplus; ++i) remove_checkpoint(path(all[static_cast<size_t>(i)]));
+void CheckpointStore::retire_all_but(const Retention& keep) const {
+  const std::vector<int64_t> all = steps();
+  const auto older = std::max<int64_t>(0, static_cast<int64_t>(all.size()) - keep.newest);
+  const std::optional<int64_t> best = best_step(keep.best);
+  for (const int64_t step : std::span(all).first(static_cast<size_t>(older))) {
+    if (step == best || (keep.every > 0 && step % keep.every == 0)) continue;
+    remove_checkpoint(path(step));
+  }
+}
+
+// Less is better of a loss, more of all else; the later of two that are equal.
+std::optional<int64_t> CheckpointStore::best_step(const std::string& measure) const {
+  if (measure.empty()) return std::nullopt;
+  const double sign = measure.ends_with("loss") ? -1.0 : 1.0;
+  std::optional<std::pair<double, int64_t>> best;
+  for (const int64_t step : steps()) {
+    try {
+      const Manifest manifest = read_manifest(path(step));
+      const auto found = manifest.evaluation.find(measure);
+      if (found == manifest.evaluation.end()) continue;
+      best = std::max(best, std::optional(std::pair(sign * found->second, step)));
+    } catch (const CheckpointError&) {
+      // Says nothing of itself.
+    }
+  }
+  return best ? std::optional(best->second) : std::nullopt;
 }
 
 fs::path CheckpointStore::newest_sound(
@@ -173,6 +203,7 @@ Manifest read_manifest(const fs::path& checkpoint) {
                          .samples = json.at("samples").get<int64_t>(),
                          .seconds = json.at("seconds").get<double>()};
     manifest.recipe = json.at("recipe");
+    manifest.evaluation = json.value("evaluation", std::map<std::string, double>());
     for (const auto& [name, entry] : json.at("files").items()) {
       manifest.files[name] = {.bytes = entry.at("bytes").get<int64_t>(),
                               .xxh3 = entry.at("xxh3").get<std::string>()};

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,8 +25,16 @@ struct Manifest {
     std::string xxh3;  // XXH3-64, 16 hexadecimal digits
   };
   Progress progress;
-  nlohmann::ordered_json recipe;  // resolved
+  nlohmann::ordered_json recipe;             // resolved
+  std::map<std::string, double> evaluation;  // after this step, where there was one
   std::map<std::string, File> files;
+};
+
+/// Which checkpoints stay when a new one is there.
+struct Retention {
+  int64_t newest = 2;  // so many
+  int64_t every = 0;   // and those of steps that it divides; 0: none
+  std::string best;    // and the best by this measure of an evaluation; empty: none
 };
 
 /// The folder checkpoints/ of a run. A checkpoint is written aside, synced, read back and compared
@@ -39,9 +48,9 @@ class CheckpointStore {
   /// room that is left beside those that are kept. Throws WriteError.
   void probe(int64_t bytes) const;
 
-  /// `write` puts the array files into the folder that it is given. Keeps the newest `keep`. Throws
-  /// WriteError.
-  void save(const Progress& progress, const nlohmann::ordered_json& recipe, int64_t keep,
+  /// `write` puts the array files into the folder that it is given; `manifest` says the rest. When
+  /// the checkpoint has its name, those go that `keep` does not. Throws WriteError.
+  void save(Manifest manifest, const Retention& keep,
             const std::function<void(const std::filesystem::path&)>& write) const;
 
   /// Steps of all checkpoints that have a manifest, oldest first.
@@ -53,6 +62,9 @@ class CheckpointStore {
   std::filesystem::path newest_sound(const std::function<void(const std::string&)>& report) const;
 
  private:
+  void retire_all_but(const Retention& keep) const;
+  std::optional<int64_t> best_step(const std::string& measure) const;
+
   std::filesystem::path folder_;
 };
 

@@ -5,7 +5,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
+#if __has_include(<xxh_x86dispatch.h>)
+#include <xxh_x86dispatch.h>  // the widest instructions that there are
+#else
 #include <xxhash.h>
+#endif
 
 #include <algorithm>
 #include <array>
@@ -19,12 +23,13 @@
 #include "comm/error.h"
 #include "runner/files.h"
 #include "runner/kernels/finite.h"
+#include "runner/kernels/stream_copy.h"
 
 namespace lockstep::runner {
 namespace {
 
 constexpr size_t kHeaderBytes = 4096;
-constexpr size_t kPieceFloats = 1 << 14;  // small enough to stay in the cache for hash and check
+constexpr size_t kPieceFloats = 1 << 12;  // stays in the cache from the check to the copy
 constexpr size_t kMostArenas = 6;
 constexpr uint64_t kWhole = 0x4c4f434b53544550;
 
@@ -63,28 +68,30 @@ uint64_t hash_of(const at::Tensor& arena) {
   return XXH3_64bits(arena.const_data_ptr(), arena.nbytes());
 }
 
-struct Copied {
-  uint64_t hash;
-  bool finite;
-};
-
-Copied copy_arena(const at::Tensor& from, const at::Tensor& to) {
+// False where `check` is and something is not finite.
+bool copy_arena(const at::Tensor& from, const at::Tensor& to, bool check) {
   const at::Tensor host = from.cpu();
   std::span<const float> rest(host.const_data_ptr<float>(), static_cast<size_t>(host.numel()));
   auto* place = to.mutable_data_ptr<float>();
-  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> hash(XXH3_createState(),
-                                                                             &XXH3_freeState);
-  XXH3_64bits_reset(hash.get());
   bool finite = true;
   while (!rest.empty()) {
     const auto piece = rest.first(std::min(rest.size(), kPieceFloats));
-    std::ranges::copy(piece, place);
-    XXH3_64bits_update(hash.get(), place, piece.size_bytes());
-    finite = finite && all_finite(piece);
+    if (check) finite = finite && all_finite(piece);
+    stream_copy(piece, place);
     place += piece.size();
     rest = rest.subspan(piece.size());
   }
-  return {.hash = XXH3_64bits_digest(hash.get()), .finite = finite};
+  return finite;
+}
+
+// One core does not fill the memory's width.
+template <typename Work>
+auto for_each_arena(size_t arenas, const Work& work) {
+  std::vector<std::future<decltype(work(size_t{}))>> all;
+  for (size_t i = 0; i < arenas; ++i) all.push_back(std::async(std::launch::async, work, i));
+  std::vector<decltype(work(size_t{}))> results;
+  for (auto& one : all) results.push_back(one.get());
+  return results;
 }
 
 }  // namespace
@@ -114,24 +121,22 @@ Snapshot::Header& Snapshot::header() const { return *reinterpret_cast<Header*>(m
 
 void Snapshot::forget() { std::atomic_ref(header().whole).store(0); }
 
-bool Snapshot::copy(const Arenas& from, const Progress& progress) {
+bool Snapshot::copy(const Arenas& from) {
   forget();
   const std::vector<at::Tensor> source = from.all(), target = arenas_->all();
-  std::vector<std::future<Copied>> copies;  // one core does not fill the memory's width
-  for (size_t i = 0; i < source.size(); ++i) {
-    copies.push_back(std::async(std::launch::async, copy_arena, source[i], target[i]));
-  }
-  bool finite = true;
-  for (size_t i = 0; i < copies.size(); ++i) {
-    const Copied copied = copies[i].get();
-    header().hashes[i] = copied.hash;
-    if (source[i].is_same(from.parameters)) finite = copied.finite;
-  }
-  if (!finite) return false;
+  const auto finite = for_each_arena(source.size(), [&](size_t i) {
+    return copy_arena(source[i], target[i], /*check=*/source[i].is_same(from.parameters));
+  });
+  return std::ranges::find(finite, false) == finite.end();
+}
+
+void Snapshot::seal(const Progress& progress) {
+  const std::vector<at::Tensor> arenas = arenas_->all();
+  std::ranges::copy(for_each_arena(arenas.size(), [&](size_t i) { return hash_of(arenas[i]); }),
+                    header().hashes.begin());
   header().layout = layout_;
   header().progress = progress;
   std::atomic_ref(header().whole).store(kWhole);
-  return true;
 }
 
 std::optional<Progress> Snapshot::progress() const {
@@ -143,9 +148,9 @@ std::optional<Progress> Snapshot::verified() const {
   const std::optional<Progress> found = progress();
   if (!found) return std::nullopt;
   const std::vector<at::Tensor> arenas = arenas_->all();
-  for (size_t i = 0; i < arenas.size(); ++i) {
-    if (hash_of(arenas[i]) != header().hashes[i]) return std::nullopt;
-  }
+  const auto hashes = for_each_arena(arenas.size(), [&](size_t i) { return hash_of(arenas[i]); });
+  if (!std::ranges::equal(hashes, std::span(header().hashes).first(hashes.size())))
+    return std::nullopt;
   return found;
 }
 

@@ -20,8 +20,11 @@ class Snapshot {
   /// enough of it.
   Snapshot(const Arenas& layout, const std::filesystem::path& file);
 
-  /// Copies. False where a parameter is not a finite number: it then holds nothing.
-  bool copy(const Arenas& from, const Progress& progress);
+  /// Copies; `from` may change after that. False where a parameter is not a finite number. It holds
+  /// nothing before seal().
+  bool copy(const Arenas& from);
+  /// What was copied counts from now on, as a state that has come so far.
+  void seal(const Progress& progress);
   /// How far the state has come that it holds; checks every byte.
   std::optional<Progress> verified() const;
   /// The same without a look at the bytes.

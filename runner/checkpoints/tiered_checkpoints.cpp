@@ -78,7 +78,7 @@ TieredCheckpoints::TieredCheckpoints(const RunPlan& plan, const Arenas& arenas, 
 
 // A thread that still reads the arenas must be done before they go.
 TieredCheckpoints::~TieredCheckpoints() {
-  if (copying_.valid()) copying_.wait();
+  if (sealing_.valid()) sealing_.wait();
   if (writing_.valid()) writing_.wait();
 }
 
@@ -104,24 +104,38 @@ Snapshot& TieredCheckpoints::free_copy() {
   return *std::ranges::min_element(copies_, {}, use);
 }
 
-void TieredCheckpoints::save(const Progress& progress, Tier tier) {
+void TieredCheckpoints::save(const Progress& progress, Tier tier,
+                             const jobs::Measures& evaluation) {
   if (folder_.empty() && (tier == Tier::memory || !writes_)) return;
   finish_copy();
+  finish_sealing();
   Snapshot& copy = free_copy();
-  copying_ = std::async(std::launch::async, [this, &copy, progress] {
-               return copy.copy(arenas_, progress);
-             }).share();
+  std::promise<bool> copied;
+  copying_ = copied.get_future().share();
+  const auto keep = [this, &copy, progress](std::promise<bool> told) {
+    const bool finite = copy.copy(arenas_);
+    told.set_value(finite);
+    if (finite) copy.seal(progress);
+  };
+  sealing_ = std::async(std::launch::async, keep, std::move(copied));
   if (lock_) ::futimens(lock_->number(), nullptr);
-  if (tier == Tier::disk && writes_) begin_writing(copy, progress);
+  if (tier == Tier::disk && writes_)
+    begin_writing(copy, {.progress = progress,
+                         .recipe = plan_.recipe.resolved_json(),
+                         .evaluation = {evaluation.begin(), evaluation.end()}});
 }
 
-void TieredCheckpoints::begin_writing(const Snapshot& copy, const Progress& progress) {
-  const auto write = [this, &copy, progress,
+void TieredCheckpoints::begin_writing(const Snapshot& copy, Manifest manifest) {
+  const auto write = [this, &copy, manifest = std::move(manifest),
                       copying = copying_]() -> std::optional<SavedCheckpoint> {
     if (!copying.get()) return std::nullopt;
     const Stopwatch watch;
-    store_.save(progress, plan_.recipe.resolved_json(), plan_.options.checkpoints_kept,
-                [&copy](const fs::path& folder) { write_arenas(copy.arenas(), folder); });
+    const Progress& progress = manifest.progress;
+    store_.save(manifest, plan_.options.retention, [&](const fs::path& folder) {
+      write_arenas(copy.arenas(), folder);
+      if (fault_) fault_->break_writing(folder, progress.step);
+    });
+    if (fault_) fault_->break_written(store_.path(progress.step), progress.step);
     return SavedCheckpoint{.progress = progress, .seconds = watch.seconds(), .bytes = copy.bytes()};
   };
   written_ = &copy;
@@ -140,16 +154,23 @@ std::optional<SavedCheckpoint> TieredCheckpoints::collect(Wait wait) {
   return writing_.get();
 }
 
+void TieredCheckpoints::finish_sealing() {
+  if (sealing_.valid()) sealing_.get();
+}
+
 void TieredCheckpoints::forget_copies() {
+  finish_sealing();
   for (Snapshot& copy : copies_) copy.forget();
 }
 
 void TieredCheckpoints::remove_copies() {
+  finish_sealing();
   std::error_code code;
   if (!folder_.empty()) fs::remove_all(folder_, code);
 }
 
 Snapshot* TieredCheckpoints::newest_copy() {
+  finish_sealing();
   Snapshot* newest = nullptr;
   int64_t step = -1;
   for (Snapshot& copy : copies_) {

@@ -11,6 +11,7 @@
 #include "runner/arenas.h"
 #include "runner/checkpoints/checkpoint_store.h"
 #include "runner/checkpoints/snapshot.h"
+#include "runner/fault.h"
 #include "runner/files.h"
 #include "runner/run_directory.h"
 #include "runner/run_plan.h"
@@ -44,9 +45,10 @@ class TieredCheckpoints {
   TieredCheckpoints(const TieredCheckpoints&) = delete;
   TieredCheckpoints& operator=(const TieredCheckpoints&) = delete;
 
-  /// Begins to copy the arenas, and for the disk to write the copy when it is whole; waits for the
-  /// one written before, which collect() has to have taken.
-  void save(const Progress& progress, Tier tier);
+  /// Begins to copy the arenas, and for the disk to write the copy when it is whole, with the
+  /// results of an evaluation at this step; waits for the one written before, which collect() has
+  /// to have taken.
+  void save(const Progress& progress, Tier tier, const jobs::Measures& evaluation = {});
   /// Returns when the arenas may change. False where the copy had weights that are not finite: then
   /// nothing was kept of it.
   bool finish_copy();
@@ -66,11 +68,15 @@ class TieredCheckpoints {
   /// The run needs none of its copies any longer.
   void remove_copies();
 
+  /// What is written from now on meets this fault. Before the first save.
+  void break_writing_by(const Fault& fault) { fault_ = fault; }
+
   const CheckpointStore& store() const { return store_; }
 
  private:
   void make_copies(const std::filesystem::path& folder);
-  void begin_writing(const Snapshot& copy, const Progress& progress);
+  void begin_writing(const Snapshot& copy, Manifest manifest);
+  void finish_sealing();
   Snapshot* newest_copy();
   Snapshot& free_copy();
   bool writing() const;
@@ -82,8 +88,10 @@ class TieredCheckpoints {
   std::filesystem::path folder_;  // of the copies; empty where there are none in shared memory
   std::optional<Descriptor> lock_;
   std::vector<Snapshot> copies_;
+  std::optional<Fault> fault_;
   const Snapshot* written_ = nullptr;  // what the disk is getting
   std::shared_future<bool> copying_;
+  std::future<void> sealing_;  // follows the copying, needs no arenas
   std::future<std::optional<SavedCheckpoint>> writing_;
 };
 

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "monitoring/step_seconds.h"
 #include "runner/liveness/rank_block.h"
 
 namespace lockstep::runner {
@@ -14,9 +15,14 @@ struct RankView {
   int process = 0;
   int64_t step = 0;  // updates done
   Phase phase = Phase::setup;
-  double seconds = 0.0;        // in this phase
-  double limit_seconds = 0.0;  // past which it hangs; 0: none
-  std::string state;           // "running", "stopped by a signal", ...; "gone" without a process
+  double seconds = 0.0;          // in this phase
+  double limit_seconds = 0.0;    // past which it hangs; 0: none
+  int64_t steps_timed = 0;       // updates, the first ones left out,
+  double compute_seconds = 0.0;  // and what they took of forward and backward
+  double data_seconds = 0.0;     // and of waiting for pictures
+  std::string state;             // "running", "stopped by a signal", ...; "gone" without a process
+  monitoring::StepSeconds last_step;
+  double mean_compute_seconds = 0.0;  // over the last ten steps or so
 };
 
 /// Who holds the others up, as far as it can be seen, and the sentence that says so.

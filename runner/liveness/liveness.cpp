@@ -45,7 +45,7 @@ void start_watcher(std::vector<std::string> arguments) {
 
 std::vector<std::string> watch_command(const World& world, const RunDirectory& run,
                                        const fs::path& blocks, const std::string& launch,
-                                       double hang_seconds) {
+                                       const CheckOptions& options) {
   std::vector<std::string> command{"lockstep",
                                    "watch",
                                    fs::absolute(run.root).string(),
@@ -56,7 +56,9 @@ std::vector<std::string> watch_command(const World& world, const RunDirectory& r
                                    "--ranks",
                                    std::to_string(world.local_size()),
                                    "--hang",
-                                   fmt::format("{}", hang_seconds)};
+                                   fmt::format("{}", options.hang_seconds),
+                                   "--scores",
+                                   fmt::format("{}", options.scores_seconds)};
   if (world.is_launched()) command.emplace_back("--launched");
   return command;
 }
@@ -64,15 +66,15 @@ std::vector<std::string> watch_command(const World& world, const RunDirectory& r
 }  // namespace
 
 Liveness::Liveness(const World& world, const RunDirectory& run, const std::string& launch,
-                   double hang_seconds) {
+                   const CheckOptions& options) {
   try {
     const fs::path blocks = folder_of_user("/dev/shm") / ("live-" + launch);
     make_folders(blocks);
     const std::string name = fmt::format("rank-{:05d}", world.rank());
     block_.emplace(RankBlock::create(blocks / (name + ".block"), world.rank()));
     obey_rank_requests(blocks / (name + ".stacks"));
-    if (world.local_rank() == 0)
-      start_watcher(watch_command(world, run, blocks, launch, hang_seconds));
+    if (world.local_rank() == 0) start_watcher(watch_command(world, run, blocks, launch, options));
+    blocks_ = blocks;
   } catch (const WriteError& error) {
     failure_ = error.what();
   }
@@ -84,6 +86,10 @@ Liveness::~Liveness() {
 
 void Liveness::enter(Phase phase, int64_t step) {
   if (block_) block_->enter(phase, step);
+}
+
+void Liveness::publish(const monitoring::StepSeconds& seconds) {
+  if (block_) block_->publish(seconds);
 }
 
 std::atomic<int>* Liveness::told_to_end() { return block_ ? &block_->told_to_end() : nullptr; }

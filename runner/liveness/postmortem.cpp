@@ -1,45 +1,21 @@
 #include "runner/liveness/postmortem.h"
 
 #include <fcntl.h>
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "runner/files.h"
+#include "runner/liveness/heartbeat.h"
+#include "runner/utc.h"
 
 namespace lockstep::runner {
 namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
-
-constexpr double kSilent = 15.0;  // seconds; a shared file system may show a change late
-
-Json to_json(const RankView& view) {
-  return {{"rank", view.rank},       {"host", view.host},
-          {"process", view.process}, {"step", view.step},
-          {"phase", view.phase},     {"seconds_in_phase", view.seconds},
-          {"state", view.state},     {"limit_seconds", view.limit_seconds}};
-}
-
-RankView from_json(const Json& json) {
-  return {.rank = json.at("rank"),
-          .host = json.at("host"),
-          .process = json.at("process"),
-          .step = json.at("step"),
-          .phase = json.at("phase").get<Phase>(),
-          .seconds = json.at("seconds_in_phase"),
-          .limit_seconds = json.at("limit_seconds"),
-          .state = json.at("state")};
-}
-
-std::string utc_now() {
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
-}
 
 // Readers see it whole; that it survives a power cut is not worth a sync every few seconds.
 void put(const fs::path& file, const Json& json) {
@@ -61,15 +37,6 @@ std::string get(const fs::path& file) {
 }
 
 }  // namespace
-
-NLOHMANN_JSON_SERIALIZE_ENUM(Phase, {{Phase::setup, "setup"},
-                                     {Phase::data, "data"},
-                                     {Phase::compute, "compute"},
-                                     {Phase::sum, "sum"},
-                                     {Phase::update, "update"},
-                                     {Phase::checkpoint, "checkpoint"},
-                                     {Phase::evaluation, "evaluation"},
-                                     {Phase::ended, "ended"}})
 
 Postmortem::Postmortem(const RunDirectory& run, const std::string& launch, const std::string& host)
     : live_(run.live()), folder_(run.postmortem() / launch), launch_(launch), host_(host) {
@@ -99,9 +66,10 @@ std::vector<RankView> Postmortem::other_nodes() {
     const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
     if (!json.is_object() || json.value("launch", "") != launch_) continue;
     for (const Json& rank : json.value("ranks", Json::array())) {
-      RankView view = from_json(rank);
+      RankView view = rank_view_from(rank);
       view.seconds += silence;
-      if (silence > kSilent) view.state = fmt::format("its host silent for {:.0f} s", silence);
+      if (silence > kSilentSeconds)
+        view.state = fmt::format("its host silent for {:.0f} s", silence);
       views.push_back(std::move(view));
     }
   }
@@ -131,7 +99,8 @@ void Postmortem::leave(const std::vector<RankReport>& ranks) {
     Json rank = to_json(report.view);
     Json& record = rank["record"] = Json::array();
     for (const RankBlock::Entry& entry : report.record) {
-      record.push_back({{"step", entry.step}, {"phase", entry.phase}, {"at", entry.at_seconds}});
+      record.push_back(
+          {{"step", entry.step}, {"phase", name_of(entry.phase)}, {"at", entry.at_seconds}});
     }
     rank["stacks"] = report.stacks;
     json["ranks"].push_back(std::move(rank));

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <utility>
 
+#include "comm/error.h"
 #include "runner/files.h"
 
 namespace lockstep::runner {
@@ -40,7 +41,10 @@ struct RankBlock::Memory {
   std::atomic<int> told_to_end;
   std::atomic<bool> ended;
   int64_t first_step;
-  std::array<std::atomic<int64_t>, kPhases> longest;
+  std::array<std::atomic<int64_t>, kPhases> longest, total;
+  std::atomic<int64_t> steps_timed;
+  std::atomic<double> step_seconds, data_wait_seconds, compute_seconds, sum_seconds, update_seconds;
+  std::atomic<double> mean_compute_seconds;
   std::atomic<uint64_t> entered;  // the last one is now
   std::array<Slot, kEntries> entries;
 
@@ -93,8 +97,12 @@ void RankBlock::enter(Phase phase, int64_t step) {
   if (memory.entered > 0) {
     const Memory::Slot& last = memory.newest();
     const bool settled = memory.first_step >= 0 && step >= memory.first_step + kFirstSteps;
-    std::atomic<int64_t>& longest = memory.longest[static_cast<size_t>(last.phase.load())];
-    if (settled) longest = std::max<int64_t>(longest, now - last.at);
+    const auto left = static_cast<size_t>(last.phase.load());
+    if (settled) {
+      memory.longest[left] = std::max<int64_t>(memory.longest[left], now - last.at);
+      memory.total[left] += now - last.at;
+      if (phase == Phase::update) ++memory.steps_timed;
+    }
   }
   if (phase == Phase::data && memory.first_step < 0) memory.first_step = step;
   Memory::Slot& slot = memory.entries[memory.entered % kEntries];
@@ -102,6 +110,19 @@ void RankBlock::enter(Phase phase, int64_t step) {
   slot.at = now;
   slot.phase = phase;
   ++memory.entered;
+}
+
+void RankBlock::publish(const monitoring::StepSeconds& seconds) {
+  constexpr double kNewest = 0.1;
+  Memory& memory = *memory_;
+  memory.step_seconds = seconds.step;
+  memory.data_wait_seconds = seconds.data_wait;
+  memory.compute_seconds = seconds.compute;
+  memory.sum_seconds = seconds.sum;
+  memory.update_seconds = seconds.update;
+  const double mean = memory.mean_compute_seconds;
+  memory.mean_compute_seconds =
+      mean == 0.0 ? seconds.compute : mean + kNewest * (seconds.compute - mean);
 }
 
 void RankBlock::end() { memory_->ended = true; }
@@ -127,8 +148,40 @@ RankBlock::Entry RankBlock::now() const {
   return {slot.step, slot.phase, seconds_of(slot.at)};
 }
 
+int64_t RankBlock::steps_timed() const { return memory_->steps_timed; }
+
+double RankBlock::total_seconds(Phase phase) const {
+  return seconds_of(memory_->total[static_cast<size_t>(phase)]);
+}
+
+monitoring::StepSeconds RankBlock::last_step() const {
+  return {.step = memory_->step_seconds,
+          .data_wait = memory_->data_wait_seconds,
+          .compute = memory_->compute_seconds,
+          .sum = memory_->sum_seconds,
+          .update = memory_->update_seconds};
+}
+
+double RankBlock::mean_compute_seconds() const { return memory_->mean_compute_seconds; }
+
 double RankBlock::longest_seconds(Phase phase) const {
   return seconds_of(memory_->longest[static_cast<size_t>(phase)]);
+}
+
+std::vector<RankBlock> open_blocks(const std::filesystem::path& folder,
+                                   const std::vector<int>& known) {
+  std::vector<RankBlock> blocks;
+  std::error_code code;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, code)) {
+    if (entry.path().extension() != ".block") continue;
+    try {
+      RankBlock block = RankBlock::open(entry.path());
+      if (std::ranges::count(known, block.rank()) == 0) blocks.push_back(std::move(block));
+    } catch (const WriteError&) {
+      // Not whole yet.
+    }
+  }
+  return blocks;
 }
 
 }  // namespace lockstep::runner

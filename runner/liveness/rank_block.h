@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "monitoring/step_seconds.h"
+
 namespace lockstep::runner {
 
 /// What a rank is at.
@@ -27,6 +29,8 @@ class RankBlock {
 
   /// `step` updates are done.
   void enter(Phase phase, int64_t step);
+  /// A step is over.
+  void publish(const monitoring::StepSeconds& seconds);
   /// The rank ends by its own will; without this, something ended it.
   void end();
   /// What a signal handler may set: the rank was told to end.
@@ -43,10 +47,17 @@ class RankBlock {
   int rank() const;
   int process() const;
   Entry now() const;
+  monitoring::StepSeconds last_step() const;
+  /// Of the last ten steps or so, the newest weighing most: one slow step makes no slow rank.
+  double mean_compute_seconds() const;
   bool ended() const;
   bool was_told_to_end() const;
   /// How long the rank was ever in this phase, the first steps left out; 0: not known yet.
   double longest_seconds(Phase phase) const;
+
+  /// Updates that it made, and its time in a phase over all of them; the first steps left out.
+  int64_t steps_timed() const;
+  double total_seconds(Phase phase) const;
 
  private:
   struct Memory;
@@ -58,6 +69,11 @@ class RankBlock {
 
   std::unique_ptr<Memory, Unmap> memory_;
 };
+
+/// The blocks in `folder` of ranks that are not among `known`; those that are not whole yet are
+/// left for later.
+std::vector<RankBlock> open_blocks(const std::filesystem::path& folder,
+                                   const std::vector<int>& known);
 
 /// Of the clock that blocks are written by.
 double monotonic_seconds();

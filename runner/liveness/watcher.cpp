@@ -1,5 +1,6 @@
 #include "runner/liveness/watcher.h"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -7,16 +8,17 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <functional>
 #include <thread>
 #include <vector>
 
-#include "comm/error.h"
 #include "runner/files.h"
 #include "runner/liveness/diagnosis.h"
 #include "runner/liveness/postmortem.h"
 #include "runner/liveness/rank_block.h"
 #include "runner/liveness/rank_signal.h"
+#include "runner/liveness/scores.h"
 #include "runner/process_state.h"
 #include "runner/world.h"
 
@@ -30,6 +32,7 @@ constexpr milliseconds kBetweenLooks{500};
 constexpr double kBetweenHeartbeats = 2.0;  // seconds
 constexpr double kTimesLongest = 5.0;
 constexpr double kTimesBeforeKnown = 10.0;
+constexpr int kSlowWindows = 3;  // in a row, before a warning
 constexpr milliseconds kForStacks{500};
 constexpr milliseconds kForOtherNodes{5000};
 constexpr milliseconds kToEnd{1000};
@@ -65,7 +68,10 @@ bool is_gone(const Watched& rank) {
 class Watcher {
  public:
   explicit Watcher(const WatchOptions& options)
-      : options_(options), host_(host_name()), postmortem_(options.run, options.launch, host_) {}
+      : options_(options),
+        host_(host_name()),
+        postmortem_(options.run, options.launch, host_),
+        next_scores_(monotonic_seconds() + options.scores_seconds) {}
 
   void watch();
 
@@ -79,6 +85,7 @@ class Watcher {
   std::vector<RankView> views() const;
   std::vector<RankView> views_of_all();
   void leave_reports(bool with_stacks);
+  void look_for_slow();
   void note_ends();
   void report_loss(const RankView& lost);
   void look_for_hang();
@@ -90,7 +97,8 @@ class Watcher {
   std::string host_;
   Postmortem postmortem_;
   std::vector<Watched> ranks_;
-  double next_beat_ = 0.0;
+  Scores scores_;
+  double next_beat_ = 0.0, next_scores_;
   bool lost_one_ = false;
 };
 
@@ -100,6 +108,7 @@ void Watcher::watch() {
     if (getppid() != starter && static_cast<int>(ranks_.size()) < options_.ranks) return;
     find_ranks();
     beat();
+    look_for_slow();
     wait_for_an_end();
     note_ends();
     end_with_launcher();
@@ -109,21 +118,15 @@ void Watcher::watch() {
 
 void Watcher::find_ranks() {
   if (static_cast<int>(ranks_.size()) == options_.ranks) return;
-  std::error_code code;
-  for (const fs::directory_entry& entry : fs::directory_iterator(options_.blocks, code)) {
-    if (entry.path().extension() != ".block") continue;
-    try {
-      RankBlock block = RankBlock::open(entry.path());
-      const auto known = [&](const Watched& rank) { return rank.block.rank() == block.rank(); };
-      if (std::ranges::any_of(ranks_, known)) continue;
-      const int process = block.process();
-      ranks_.push_back({.block = std::move(block),
-                        .process = open_process(process),
-                        .parent = parent_of(process).value_or(0),
-                        .stacks = fs::path(entry.path()).replace_extension(".stacks")});
-    } catch (const WriteError&) {
-      // Not whole yet.
-    }
+  std::vector<int> known;
+  for (const Watched& rank : ranks_) known.push_back(rank.block.rank());
+  for (RankBlock& block : open_blocks(options_.blocks, known)) {
+    const int process = block.process();
+    const fs::path stacks = options_.blocks / fmt::format("rank-{:05d}.stacks", block.rank());
+    ranks_.push_back({.block = std::move(block),
+                      .process = open_process(process),
+                      .parent = parent_of(process).value_or(0),
+                      .stacks = stacks});
   }
 }
 
@@ -156,7 +159,12 @@ RankView Watcher::view(const Watched& rank) const {
           .phase = now.phase,
           .seconds = monotonic_seconds() - now.at_seconds,
           .limit_seconds = limit_seconds(rank.block),
-          .state = rank.gone ? "gone" : state_of(rank.block.process())};
+          .steps_timed = rank.block.steps_timed(),
+          .compute_seconds = rank.block.total_seconds(Phase::compute),
+          .data_seconds = rank.block.total_seconds(Phase::data),
+          .state = rank.gone ? "gone" : state_of(rank.block.process()),
+          .last_step = rank.block.last_step(),
+          .mean_compute_seconds = rank.block.mean_compute_seconds()};
 }
 
 std::vector<RankView> Watcher::views() const {
@@ -176,6 +184,22 @@ void Watcher::beat() {
   if (monotonic_seconds() < next_beat_) return;
   next_beat_ = monotonic_seconds() + kBetweenHeartbeats;
   postmortem_.beat(views());
+}
+
+// The watcher of rank 0's node looks for all.
+void Watcher::look_for_slow() {
+  const auto is_first = [](const Watched& rank) { return rank.block.rank() == 0; };
+  if (options_.scores_seconds == 0.0 || monotonic_seconds() < next_scores_ ||
+      std::ranges::none_of(ranks_, is_first))
+    return;
+  next_scores_ = monotonic_seconds() + options_.scores_seconds;
+  const std::vector<RankScore> scores = scores_.of_window(views_of_all());
+  note_scores(options_.run, options_.launch, scores);
+  for (const RankScore& score : scores) {
+    if (score.slow_windows != kSlowWindows) continue;
+    const std::string text = describe_slow(score, scores.back().compute_seconds);
+    std::fprintf(stderr, "warning: step %ld: %s\n", static_cast<long>(score.step), text.c_str());
+  }
 }
 
 void Watcher::leave_reports(bool with_stacks) {

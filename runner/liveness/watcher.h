@@ -11,10 +11,11 @@ namespace lockstep::runner {
 struct WatchOptions {
   std::filesystem::path blocks;  // folder with this node's rank-*.block files
   RunDirectory run;
-  std::string launch;          // names this start of the run
-  int ranks = 0;               // of this node
-  double hang_seconds = 60.0;  // no limit is shorter; 0: nothing is a hang
-  bool has_launcher = false;   // which the ranks must not outlive
+  std::string launch;            // names this start of the run
+  int ranks = 0;                 // of this node
+  double hang_seconds = 60.0;    // no limit is shorter; 0: nothing is a hang
+  double scores_seconds = 60.0;  // between two looks at who is slow; 0: none
+  bool has_launcher = false;     // which the ranks must not outlive
 };
 
 /// Watches until the last rank of the node is gone: writes the node's heartbeat to RUN/live, finds

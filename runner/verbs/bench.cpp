@@ -1,14 +1,19 @@
 #include <fmt/format.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <span>
 #include <utility>
 
 #include "runner/batch_tensors.h"
 #include "runner/checkpoints/tiered_checkpoints.h"
+#include "runner/data_sets.h"
 #include "runner/drawn_batch.h"
 #include "runner/launch.h"
 #include "runner/model.h"
@@ -37,26 +42,81 @@ double median(std::vector<double> seconds) {
 
 // --- The loader
 
+// Of all that a shard trains on, whichever rank made it: sums over shards in any order.
+uint64_t hash_of(const Loader::Slot& slot, const std::vector<jobs::Field>& fields) {
+  const jobs::ShardKey& key = slot.plan.key;
+  uint64_t hash = static_cast<uint64_t>(key.step) << 20 ^ static_cast<uint64_t>(key.shard);
+  for (size_t i = 0; i < fields.size(); ++i) {
+    if (fields[i].scratch) continue;
+    hash = XXH3_64bits_withSeed(slot.arrays[i].data(), slot.arrays[i].size(), hash);
+  }
+  return hash;
+}
+
+uint64_t sum_over_ranks(uint64_t mine, comm::Communicator& communicator) {
+  std::vector<uint64_t> all(static_cast<size_t>(communicator.size()));
+  communicator.gather(std::as_bytes(std::span(&mine, 1)), std::as_writable_bytes(std::span(all)));
+  return std::accumulate(all.begin(), all.end(), uint64_t{0});
+}
+
+// How a loader did over `seconds` by the clock: what its threads did, in shares of their time.
+Numbers describe(const LoaderSeconds& spent, double seconds, int threads) {
+  const double all = seconds * threads;
+  const jobs::MakerSeconds& make = spent.make;
+  const double busy = make.decode + make.resample + make.operations + spent.finish;
+  return {{"decode_share", make.decode / all},
+          {"resample_share", make.resample / all},
+          {"operations_share", make.operations / all},
+          {"finish_share", spent.finish / all},
+          {"wait_share", std::max(0.0, 1.0 - busy / all)}};
+}
+
 Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options) {
   keep_freed_memory();
-  world.start();
-  const int threads = data_threads(plan.options, world);
+  const int threads = options.threads > 0 ? options.threads : data_threads(plan.options, world);
   const int64_t steps = std::min(options.steps, plan.steps);
   const auto mine = [steps, each = plan.options.shards / world.size(),
                      all = plan.shards_of(world.rank(), world.size(), 0)](int64_t k) {
     return k < steps * each ? all(k) : std::nullopt;
   };
   const auto maker = plan.job->training_batches();
+  const auto cache =
+      open_cache(plan.options, *plan.training_set, world,
+                 [](const std::string& problem) { std::cerr << "warning: " << problem << "\n"; });
   world.communicator().barrier();
   Stopwatch watch;
-  Loader loader({*plan.training_set, *maker, plan.most_unreadable()},
+  Loader loader({*plan.training_set, *maker, plan.most_unreadable(), cache.get()},
                 plan.sampler.shard_batch_size(), mine, threads, kLoaderSlots);
-  while (loader.next() != nullptr) loader.release();
+  const auto fields = maker->fields(plan.sampler.shard_batch_size());
+  uint64_t hash = 0;
+  while (const Loader::Slot* slot = loader.next()) {
+    if (options.hash) hash += hash_of(*slot, fields);
+    loader.release();
+  }
+  const double my_seconds = watch.seconds();
   world.communicator().barrier();
   const int64_t images = steps * plan.options.batch_size;
-  return {{"images_per_second", static_cast<double>(images) / watch.lap()},
-          {"images", images},
-          {"threads", threads}};
+  const double rate = static_cast<double>(images) / watch.lap();
+  const double rank_rate = rate / world.size();
+  const LoaderSeconds spent = loader.seconds();
+  Numbers numbers{
+      {"images_per_second", rate},
+      {"images", images},
+      {"threads", threads},
+      {"images_per_second_per_thread", rank_rate / threads},
+      {"megabytes_per_second",
+       1e-6 * static_cast<double>(loader.bytes_read()) * world.size() / my_seconds},
+      {"read_milliseconds", 1e3 * spent.read / static_cast<double>(loader.files_read())}};
+  numbers.update(describe(spent, my_seconds, threads));
+  if (options.hash) {
+    numbers["hash"] = fmt::format("{:016x}", sum_over_ranks(hash, world.communicator()));
+  }
+  if (options.gpu_rate > 0.0) {
+    numbers["gpu_wait_share"] = std::max(0.0, 1.0 - rank_rate / options.gpu_rate);
+    numbers["threads_needed"] =
+        static_cast<int64_t>(std::ceil(options.gpu_rate * threads / rank_rate));
+  }
+  return numbers;
 }
 
 // --- The step
@@ -85,7 +145,6 @@ void time_step(const RunPlan& plan, Step& step, const jobs::Tensors& batch, cons
 
 Numbers time_steps(const RunPlan& plan, World& world, const BenchOptions& options) {
   const Device device = choose_device(plan.options, world);
-  world.start();
   Model model(plan, device.placement);
   model.start(plan);
   std::unique_ptr<comm::Communicator> owner;
@@ -107,9 +166,23 @@ Numbers time_steps(const RunPlan& plan, World& world, const BenchOptions& option
 
 // --- The sum
 
+constexpr int64_t kSmall = 1024;  // floats, about what a batch norm's statistics take
+constexpr int64_t kSmallSums = 200;
+
+// Seconds of one small sum; of host memory, whatever the device.
+double time_small_sums(comm::Communicator& communicator) {
+  std::vector<float> values(kSmall);
+  std::vector<double> seconds;
+  for (int64_t i = 0; i < kWarmUp + kSmallSums; ++i) {
+    const Stopwatch watch;
+    communicator.sum(values);
+    seconds.push_back(watch.seconds());
+  }
+  return median(seconds);
+}
+
 Numbers time_sum(const RunPlan& plan, World& world, const BenchOptions& options) {
   const Device device = choose_device(plan.options, world);
-  world.start();
   const auto layout = sums_of_step(*jobs::make_job(*plan.job, plan.timeline(), device.placement));
   std::unique_ptr<comm::Communicator> owner;
   comm::SumArena sums(arena_communicator(device, world.communicator(), owner), layout,
@@ -125,7 +198,8 @@ Numbers time_sum(const RunPlan& plan, World& world, const BenchOptions& options)
     seconds.push_back(watch.lap());
   }
   return {{"seconds", median(seconds)},
-          {"bytes", layout.size * static_cast<int64_t>(sizeof(float))}};
+          {"bytes", layout.size * static_cast<int64_t>(sizeof(float))},
+          {"small_sum_seconds", time_small_sums(world.communicator())}};
 }
 
 // --- The checkpoint
@@ -149,7 +223,6 @@ class ScratchFolder {
 
 Numbers time_checkpoints(const RunPlan& plan, World& world, const BenchOptions& options) {
   const Device device = choose_device(plan.options, world);
-  world.start();
   if (world.rank() != 0) return {};  // as in a run, where the others wait in the next sum
   Model model(plan, device.placement);
   model.start(plan);
@@ -176,20 +249,23 @@ Numbers time_checkpoints(const RunPlan& plan, World& world, const BenchOptions& 
 
 // Only `data` looks at pictures. Elsewhere, where there are none, as many as ImageNet has are
 // assumed.
-RunPlan plan_of(const World& world, const BenchOptions& options) {
+RunPlan plan_of(World& world, const BenchOptions& options) {
   Recipe recipe = read_source(options.recipe, options.overrides);
+  require_divides(world.size(), read_all_keys(recipe, launch_defaults(world)).shards);
+  world.start();
   int64_t samples = options.samples;
   if (options.part != "data" && samples == 0 && !fs::is_directory(recipe.text("data.train", ""))) {
     samples = kImageNetPictures;
   }
-  return make_plan(std::move(recipe), {.defaults = launch_defaults(world), .samples = samples});
+  return make_plan(
+      std::move(recipe),
+      {.defaults = launch_defaults(world), .samples = samples, .ranks = &world.communicator()});
 }
 
 }  // namespace
 
 ExitCode bench(World& world, const BenchOptions& options) {
   const RunPlan plan = plan_of(world, options);
-  require_divides(world.size(), plan.options.shards);
   const auto time_part = options.part == "data"   ? time_data
                          : options.part == "step" ? time_steps
                          : options.part == "sum"  ? time_sum

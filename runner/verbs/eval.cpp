@@ -105,11 +105,15 @@ void require_pictures(const EvalOptions& options, const jobs::EvaluationTask& ta
   }
 }
 
-RunPlan plan_evaluation(const EvalOptions& options, const World& world) {
+// Typing mistakes are found before the other ranks are waited for.
+RunPlan plan_evaluation(const EvalOptions& options, World& world) {
   Recipe recipe = read_source(options.source, options.overrides);
+  read_all_keys(recipe, launch_defaults(world));
+  world.start();
   constexpr int64_t kAnySamples = 1 << 30;  // the sets of the recipe are not looked at
   return make_plan(std::move(recipe), {.defaults = launch_defaults(world),
-                                       .samples = options.images.empty() ? 0 : kAnySamples});
+                                       .samples = options.images.empty() ? 0 : kAnySamples,
+                                       .ranks = &world.communicator()});
 }
 
 jobs::EvaluationTask find_task(const std::string& name, const jobs::JobRecipe& job) {
@@ -153,7 +157,6 @@ ExitCode eval(World& world, const EvalOptions& options) {
                      "leave --average out; average.decay asks for one");
   }
   const Device device = choose_device(plan.options, world);
-  world.start();
   Model model(plan, device.placement);
   load(options, plan, model, world);
   std::vector<jobs::Tensors> outputs;

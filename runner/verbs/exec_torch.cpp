@@ -37,6 +37,7 @@ ExitCode train(World&, const TrainOptions&) { become_lockstep_torch(); }
 ExitCode resume(World&, const ResumeOptions&) { become_lockstep_torch(); }
 ExitCode eval(World&, const EvalOptions&) { become_lockstep_torch(); }
 ExitCode bench(World&, const BenchOptions&) { become_lockstep_torch(); }
+ExitCode probe() { become_lockstep_torch(); }
 ExitCode export_pth(World&, const ExportOptions&) { become_lockstep_torch(); }
 
 }  // namespace lockstep::runner

@@ -129,8 +129,8 @@ void add_plot(CLI::App& app, Chosen& chosen) {
     std::string folder;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* verb =
-      app.add_subcommand("plot", "draw loss, learning rate, accuracy and speed of runs as SVG");
+  CLI::App* verb = app.add_subcommand(
+      "plot", "draw loss, learning rate, accuracy, speed and phases of runs as SVG and PNG");
   verb->add_option("RUN", options->runs, "one or several runs, drawn into the same pictures")
       ->required();
   verb->add_option("--out", options->folder, "the folder for the pictures")

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "runner/run_bytes.h"
 #include "runner/run_directory.h"
 #include "runner/run_plan.h"
 #include "runner/source.h"
@@ -22,38 +23,11 @@ struct Options {
   std::vector<std::string> overrides;
 };
 
-int64_t elements_of(const std::vector<jobs::NamedShape>& shapes) {
-  int64_t sum = 0;
-  for (const jobs::NamedShape& shape : shapes) sum += shape.elements();
-  return sum;
-}
-
-// What one rank holds for as long as the run lasts, in bytes, and what a checkpoint takes.
-nlohmann::ordered_json bytes_of(const RunPlan& plan) {
-  const auto floats = static_cast<int64_t>(sizeof(float));
-  const int64_t parameters = floats * elements_of(plan.job->parameters());
-  const int64_t buffers = floats * elements_of(plan.job->buffers());
-  const bool two_moments =
-      plan.options.update.rule == UpdateRule::lamb || plan.options.update.rule == UpdateRule::adamw;
-  const int64_t moments = (two_moments ? 2 : 1) * parameters;
-  const int64_t average = plan.job->keeps_average() ? parameters + buffers : 0;
-  int64_t batch = 0;
-  for (const jobs::Field& field :
-       plan.job->training_batches()->fields(plan.sampler.shard_batch_size())) {
-    int64_t bytes = field.kind == jobs::Field::Kind::uint8   ? 1
-                    : field.kind == jobs::Field::Kind::int64 ? 8
-                                                             : 4;
-    for (const int64_t length : field.shape) bytes *= length;
-    batch += bytes;
-  }
-  return {{"parameters", parameters},
-          {"gradients_and_sums", parameters + buffers},
-          {"optimizer", moments},
-          {"average", average},
-          {"buffers", buffers},
-          {"shard_batch", batch},
-          {"checkpoint", parameters + buffers + moments + average},
-          {"sum_each_step", parameters + buffers}};
+nlohmann::ordered_json to_json(const RunBytes& bytes) {
+  return {{"parameters", bytes.parameters}, {"gradients_and_sums", bytes.gradients_and_sums},
+          {"optimizer", bytes.optimizer},   {"average", bytes.average},
+          {"buffers", bytes.buffers},       {"shard_batch", bytes.shard_batch},
+          {"checkpoint", bytes.checkpoint}, {"sum_each_step", bytes.sum_each_step}};
 }
 
 nlohmann::ordered_json describe(const RunPlan& plan) {
@@ -73,7 +47,7 @@ nlohmann::ordered_json describe(const RunPlan& plan) {
           {"steps", plan.steps},
           {"shard_batch_size", plan.sampler.shard_batch_size()},
           {"parameters", elements_of(plan.job->parameters())},
-          {"bytes", bytes_of(plan)},
+          {"bytes", to_json(bytes_of(plan))},
           {"schedules", schedules}};
 }
 
@@ -82,7 +56,7 @@ std::string megabytes(int64_t bytes) {
 }
 
 void print(const RunPlan& plan, int64_t world) {
-  const auto bytes = bytes_of(plan);
+  const RunBytes bytes = bytes_of(plan);
   const int64_t peak = std::min(plan.options.warmup_epochs, plan.options.epochs - 1);
   const auto rate = [&plan](int64_t epoch) {
     return plan.learning_rate.at(epoch * plan.sampler.steps_per_epoch());
@@ -98,10 +72,9 @@ void print(const RunPlan& plan, int64_t world) {
       plan.recipe.resolved_toml(), elements_of(plan.job->parameters()), plan.steps,
       plan.options.epochs, plan.sampler.steps_per_epoch(), plan.options.batch_size,
       plan.options.shards, plan.sampler.shard_batch_size(), plan.options.shards / world, world,
-      rate(0), rate(peak), rate(plan.options.epochs - 1), megabytes(bytes["parameters"]),
-      megabytes(bytes["gradients_and_sums"]), megabytes(bytes["optimizer"]),
-      megabytes(bytes["average"]), megabytes(bytes["shard_batch"]),
-      megabytes(bytes["sum_each_step"]), megabytes(bytes["checkpoint"]));
+      rate(0), rate(peak), rate(plan.options.epochs - 1), megabytes(bytes.parameters),
+      megabytes(bytes.gradients_and_sums), megabytes(bytes.optimizer), megabytes(bytes.average),
+      megabytes(bytes.shard_batch), megabytes(bytes.sum_each_step), megabytes(bytes.checkpoint));
 }
 
 RunPlan make(const Options& options, const World& world) {

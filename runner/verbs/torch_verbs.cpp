@@ -113,6 +113,18 @@ void add_bench_part(CLI::App& parent, const BenchPart& part, Chosen& chosen) {
         ->type_name("N")
         ->check(CLI::PositiveNumber);
   }
+  if (options->part == "data") {
+    verb->add_option("--threads", options->threads, "loader threads of a rank [data.threads]")
+        ->type_name("N")
+        ->check(CLI::PositiveNumber);
+    verb->add_flag("--hash", options->hash,
+                   "also: a hash of every batch, the same on any ranks and threads");
+    verb->add_option("--gpu-rate", options->gpu_rate,
+                     "also: which share of its time a GPU would wait that trains on N pictures a "
+                     "second, and how many threads would feed it")
+        ->type_name("N")
+        ->check(CLI::PositiveNumber);
+  }
   if (options->part == "checkpoint") {
     verb->add_option("--out", options->out,
                      "where it is written and removed again [the system's temporary folder]")
@@ -124,6 +136,13 @@ void add_bench_part(CLI::App& parent, const BenchPart& part, Chosen& chosen) {
 }
 
 }  // namespace
+
+// Started by `doctor`, not by people.
+void add_probe(CLI::App& app, Chosen& chosen) {
+  CLI::App* verb = app.add_subcommand("probe", "try LibTorch, bf16 and the GPUs");
+  verb->group("");
+  verb->callback([&chosen] { chosen = [](World&) { return probe(); }; });
+}
 
 void add_bench(CLI::App& app, Chosen& chosen) {
   CLI::App* verb =

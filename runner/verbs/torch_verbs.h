@@ -38,10 +38,16 @@ struct BenchOptions {
   std::string recipe, out;
   int64_t steps = 10;
   int64_t samples = 0;
+  int threads = 0;        // data: of a rank; 0: as the recipe says
+  bool hash = false;      // data: of all that is trained on
+  double gpu_rate = 0.0;  // data: pictures a second that each rank's GPU would take; 0: not asked
   std::vector<std::string> overrides;
 };
 /// Times one part of a run alone.
 ExitCode bench(World& world, const BenchOptions& options);
+
+/// One JSON line of what `doctor` asks of LibTorch.
+ExitCode probe();
 
 struct ExportOptions {
   std::string source, format, out;

@@ -12,6 +12,7 @@
 #include "runner/data_sets.h"
 #include "runner/files.h"
 #include "runner/launch.h"
+#include "runner/preflight/preflight.h"
 #include "runner/requests.h"
 #include "runner/run_history.h"
 #include "runner/run_lock.h"
@@ -30,6 +31,11 @@ void say(const World& world, const std::string& line) {
 
 TieredCheckpoints::Report warnings() {
   return [](const std::string& problem) { std::fprintf(stderr, "warning: %s\n", problem.c_str()); };
+}
+
+// Of what all ranks find alike.
+TieredCheckpoints::Report warnings(const World& world) {
+  return [&world](const std::string& problem) { say(world, "warning: " + problem); };
 }
 
 // Tells the copies that a run left in memory from those of any other.
@@ -52,7 +58,7 @@ std::string id_of(const RunDirectory& run) {
 }
 
 void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
-               const std::string& id, const Progress& progress) {
+               const std::string& id, const std::string& launch, const Progress& progress) {
   if (world.rank() != 0) return;
   int64_t parameters = 0;
   for (const jobs::NamedShape& shape : plan.job->parameters()) parameters += shape.elements();
@@ -69,9 +75,13 @@ void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
   const RunHistory history = with_launch(read_history(run), run, progress.step);
   const nlohmann::json description{{"version", LOCKSTEP_VERSION},
                                    {"id", id},
+                                   {"job", plan.options.job},
+                                   {"model", plan.job->architecture().name},
+                                   {"launch", launch},
                                    {"host", host_name()},
                                    {"process", getpid()},
                                    {"ranks", world.size()},
+                                   {"nodes", world.nodes()},
                                    {"shards", plan.options.shards},
                                    {"steps", plan.steps},
                                    {"steps_per_epoch", plan.sampler.steps_per_epoch()},
@@ -82,14 +92,25 @@ void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
   replace_file(run.description(), description.dump(1) + "\n");
 }
 
+// A launch that leaves no code behind died (`lockstep status`).
+void note_end(const RunDirectory& run, ExitCode code) {
+  try {
+    auto description = nlohmann::json::parse(read_text(run.description()));
+    description["exit_code"] = static_cast<int>(code);
+    replace_file(run.description(), description.dump(1) + "\n");
+  } catch (const std::exception& problem) {
+    std::fprintf(stderr, "warning: the run's end is not in run.json: %s\n", problem.what());
+  }
+}
+
 ExitCode train_to_the_end(const RunPlan& plan, Model& model, World& world, const Device& device,
                           const RunDirectory& run, TieredCheckpoints& checkpoints,
                           Liveness& liveness, const Progress& progress, double deadline_seconds) {
   const ExitCode code =
       Training(plan, model, world, device, run, checkpoints, liveness, progress, deadline_seconds)
           .run();
-  world.communicator().barrier();
   checkpoints.remove_copies();
+  if (world.rank() == 0) note_end(run, code);
   if (code == ExitCode::stopped) {
     say(world,
         fmt::format("stopped as asked, saved; `lockstep resume {}` goes on", run.root.string()));
@@ -150,6 +171,7 @@ ExitCode train(World& world, const TrainOptions& options) {
   RunDirectory run{options.run.empty() ? default_run_folder(recipe_name(options.recipe))
                                        : fs::path(options.run)};
   run.root = comm::broadcast_sized(run.root.string(), world.communicator());
+  check_before_start(plan, world, run.root, device.gpu != nullptr, warnings(world));
   std::optional<RunLock> lock;
   if (world.rank() == 0) {
     create_run(run.root, plan.recipe.resolved_toml());
@@ -158,8 +180,8 @@ ExitCode train(World& world, const TrainOptions& options) {
   }
   world.communicator().barrier();
   require_seen(run);
-  Liveness liveness(world, run, comm::broadcast_sized(launch_name(), world.communicator()),
-                    plan.options.check.hang_seconds);
+  const std::string launch = comm::broadcast_sized(launch_name(), world.communicator());
+  Liveness liveness(world, run, launch, plan.options.check);
   if (!liveness.failure().empty())
     say(world, "warning: nobody watches for hangs: " + liveness.failure());
   const StopSignals signals(liveness.told_to_end());
@@ -167,7 +189,7 @@ ExitCode train(World& world, const TrainOptions& options) {
   model.start(plan);
   const std::string id = comm::broadcast_sized(new_id(), world.communicator());
   TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
-  introduce(plan, world, run, id, {});
+  introduce(plan, world, run, id, launch, {});
   return train_to_the_end(plan, model, world, device, run, checkpoints, liveness, {},
                           seconds_of(options.deadline));
 }
@@ -183,6 +205,7 @@ ExitCode resume(World& world, const ResumeOptions& options) {
   world.start();
   const RunPlan plan = make_plan(
       std::move(recipe), {.defaults = launch_defaults(world), .ranks = &world.communicator()});
+  check_before_start(plan, world, run.root, device.gpu != nullptr, warnings(world));
   Model model(plan, device.placement);
   std::optional<RunLock> lock;
   if (world.rank() == 0) {
@@ -190,8 +213,8 @@ ExitCode resume(World& world, const ResumeOptions& options) {
     refuse_changed_set(run, *plan.training_set);
   }
   world.communicator().barrier();
-  Liveness liveness(world, run, comm::broadcast_sized(launch_name(), world.communicator()),
-                    plan.options.check.hang_seconds);
+  const std::string launch = comm::broadcast_sized(launch_name(), world.communicator());
+  Liveness liveness(world, run, launch, plan.options.check);
   if (!liveness.failure().empty())
     say(world, "warning: nobody watches for hangs: " + liveness.failure());
   const StopSignals signals(liveness.told_to_end());
@@ -202,7 +225,7 @@ ExitCode resume(World& world, const ResumeOptions& options) {
     refuse_other_recipe(plan, read_manifest(checkpoint), checkpoint);
   };
   const Progress progress = checkpoints.restore(world.communicator(), warnings(), accept);
-  introduce(plan, world, run, id, progress);
+  introduce(plan, world, run, id, launch, progress);
   return train_to_the_end(plan, model, world, device, run, checkpoints, liveness, progress,
                           seconds_of(options.deadline));
 }

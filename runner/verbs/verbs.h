@@ -22,7 +22,9 @@ void add_batch(CLI::App& app, Chosen& chosen);
 void add_preview(CLI::App& app, Chosen& chosen);
 void add_data(CLI::App& app, Chosen& chosen);
 void add_bench(CLI::App& app, Chosen& chosen);
+void add_status(CLI::App& app, Chosen& chosen);
 void add_ctl(CLI::App& app, Chosen& chosen);
+void add_doctor(CLI::App& app, Chosen& chosen);
 void add_inspect(CLI::App& app, Chosen& chosen);
 void add_verify(CLI::App& app, Chosen& chosen);
 void add_plot(CLI::App& app, Chosen& chosen);
@@ -30,5 +32,6 @@ void add_metrics(CLI::App& app, Chosen& chosen);
 void add_completions(CLI::App& app, Chosen& chosen);
 void add_manual(CLI::App& app, Chosen& chosen);
 void add_watch(CLI::App& app, Chosen& chosen);
+void add_probe(CLI::App& app, Chosen& chosen);
 
 }  // namespace lockstep::runner

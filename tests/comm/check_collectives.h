@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <cstring>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -30,7 +32,8 @@ inline std::vector<float> expected_sum(int ranks, size_t size) {
   for (int rank = 0; rank < ranks; ++rank) all.push_back(values_of(rank, size));
   for (const auto& values : all) parts.push_back(values.data());
   std::vector<float> sum(size);
-  add_in_tree(parts, sum.data(), static_cast<int64_t>(size));
+  float* result = sum.data();
+  add_in_tree(parts, std::span(&result, 1), static_cast<int64_t>(size));
   return sum;
 }
 
@@ -66,6 +69,25 @@ inline void check_collectives(Communicator& communicator) {
               "gather" + at);
     }
     communicator.barrier();
+  }
+
+  // Parts of an arena, where the communicator has memory of its own, between values of elsewhere.
+  constexpr size_t kArena = 100000;
+  if (const std::shared_ptr<float> arena = communicator.allocate(kArena)) {
+    require(std::all_of(arena.get(), arena.get() + kArena, [](float x) { return x == 0.0f; }),
+            "an arena begins with zeros");
+    const std::vector<float> mine = values_of(rank, kArena);
+    std::copy(mine.begin(), mine.end(), arena.get());
+    std::vector<float> elsewhere = values_of(rank, 33);
+    communicator.start_sum({arena.get() + 50001, kArena - 50001});
+    communicator.start_sum(elsewhere);
+    communicator.start_sum({arena.get() + 3, 40000});
+    communicator.wait();
+    std::vector<float> expected = expected_sum(ranks, kArena);
+    std::copy_n(mine.begin(), 3, expected.begin());
+    std::copy(mine.begin() + 40003, mine.begin() + 50001, expected.begin() + 40003);
+    require(same_bits({arena.get(), arena.get() + kArena}, expected), "sums within an arena");
+    require(same_bits(elsewhere, expected_sum(ranks, 33)), "a sum beside an arena");
   }
 
   // Several sums under way keep their order and do not mix.

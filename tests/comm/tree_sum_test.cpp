@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <span>
 #include <string>
 
 namespace lockstep::comm {
@@ -54,7 +55,8 @@ TEST(AddInTree, CutsAtPowersOfTwoWithoutChangingABit) {
     std::vector<const float*> parts;
     for (int i = first; i < first + count; ++i) parts.push_back(values[i].data());
     std::vector<float> sum(kSize);
-    add_in_tree(parts, sum.data(), kSize);
+    float* result = sum.data();
+    add_in_tree(parts, std::span(&result, 1), kSize);
     return sum;
   };
   const std::vector<float> whole = add(leaves, 0, kLeaves);

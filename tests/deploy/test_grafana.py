@@ -2,7 +2,9 @@
 scrapes a real run of two ranks by its target file."""
 
 import json
+import math
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -129,11 +131,14 @@ class Server:
         with urllib.request.urlopen(url, timeout=10) as answer:
             return json.loads(answer.read())["data"]
 
-    def has_data(self, expression):
-        """Whether it has answered with data at any time of the last minutes."""
+    def answer(self, expression):
+        """Its series over the last minutes, as a panel would draw them."""
         now = time.time()
         asked = expression.replace("$__rate_interval", "10s").replace("$run", ".*")
-        return bool(self.ask("query_range", query=asked, start=now - 300, end=now, step=1)["result"])
+        return self.ask("query_range", query=asked, start=now - 300, end=now, step=1)["result"]
+
+    def has_data(self, expression):
+        return bool(self.answer(expression))
 
     def stop(self):
         self.process.terminate()
@@ -148,6 +153,24 @@ class RealServer(RunTest):
         groups = yaml.safe_load((FOLDER / "prometheus/rules.yml").read_text())["groups"]
         rules = [rule["expr"] for group in groups for rule in group["rules"]]
         return {expression: self.server.has_data(expression) for expression in expressions() + rules}
+
+    def assert_drawable(self, silent):
+        """What Grafana would need to draw each panel: curves that have the labels of their legend, each under a name of
+        its own, and points that are numbers. Grafana itself is in no archive of Debian or PyPI."""
+        for name in NAMES:
+            for panel in panels(name):
+                for target in panel["targets"]:
+                    if target["expr"] in silent:
+                        continue
+                    answer = self.server.answer(target["expr"])
+                    wanted = re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])
+                    legends = [tuple(series["metric"].get(label) for label in wanted) for series in answer]
+                    with self.subTest(panel=panel["title"]):
+                        self.assertNotIn(None, [label for legend in legends for label in legend])
+                        if wanted:
+                            self.assertEqual(len(set(legends)), len(legends))
+                        self.assertTrue(any(math.isfinite(float(value)) for series in answer
+                                            for _, value in series["values"]))
 
     def test_every_expression_is_answered(self):
         targets = self.folder / "targets"
@@ -177,6 +200,7 @@ class RealServer(RunTest):
                     break
                 time.sleep(1)
             self.assertEqual(silent, expected)
+            self.assert_drawable(expected)
             groups = self.server.ask("rules")["groups"]
             self.assertEqual({rule["health"] for group in groups for rule in group["rules"]}, {"ok"})
             critical = [alert["labels"] for alert in self.server.ask("alerts")["alerts"]

@@ -39,6 +39,9 @@ CASES = {
          'lockstep_checkpoint_last_success_timestamp_seconds{run="a",tier="disk"}': "0x29 1800x99"}, 40),
     "LockstepCheckpointFailing": ({'lockstep_checkpoint_failures_total{run="a",tier="disk"}': "0x5 1x30"},
                                   {'lockstep_checkpoint_failures_total{run="a",tier="disk"}': "0x30"}, 20),
+    "LockstepDiskLow": (  # filled by 10 GB a minute; or 19 GB left, and so it stays, for checkpoints of 10
+        {'lockstep_checkpoint_size_bytes{run="a",tier="disk"}': "1e10x99", 'lockstep_disk_free_bytes{run="a"}': "2e12-1e10x99"},
+        {'lockstep_checkpoint_size_bytes{run="a",tier="disk"}': "1e10x99", 'lockstep_disk_free_bytes{run="a"}': "2.1e10x99"}, 70),
     "LockstepLossNotFinite": ({'lockstep_loss{run="a"}': "NaN NaN NaN NaN NaN"}, {'lockstep_loss{run="a"}': "2.5x5"}, 3),
     "LockstepNonFiniteSteps": ({'lockstep_non_finite_steps_total{run="a",action="skip"}': "0x5 2x5 4x30"},
                                {'lockstep_non_finite_steps_total{run="a",action="skip"}': "0x5 1x30"}, 30),

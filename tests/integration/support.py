@@ -12,6 +12,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCKSTEP = os.environ.get("LOCKSTEP") or str(REPOSITORY / "build" / "lockstep")
+RUN_SH = REPOSITORY / "deploy" / "run.sh"
 MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none"]
 if os.geteuid() == 0:
     MPIRUN.append("--allow-run-as-root")
@@ -112,6 +113,8 @@ def finish(process):
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
+    if err is None:
+        err = process.words.read_text()
     process.stdout, process.stderr = out, err
     return Done(process)
 
@@ -132,6 +135,18 @@ def ranks_of(launcher):
     return [process for _, process in sorted(found)]
 
 
+def children_of(process):
+    children = Path(f"/proc/{process}/task/{process}/children")
+    return [int(child) for child in children.read_text().split()] if children.exists() else []
+
+
+class Launcher:
+    """An mpirun by its process number, as ranks_of() wants it."""
+
+    def __init__(self, pid):
+        self.pid = pid
+
+
 def rows(folder):
     file = Path(folder) / "metrics.jsonl"
     if not file.exists():
@@ -143,7 +158,7 @@ def wait_for_step(folder, step, process):
     """Returns once the run has logged the step; fails where it ends before."""
     while not any(row["step"] >= step for row in rows(folder)):
         if process.poll() is not None:
-            raise AssertionError(f"the job ended with {process.returncode}: {process.stderr.read()}")
+            raise AssertionError(f"the job ended with {process.returncode}: {finish(process).err}")
         time.sleep(0.01)
 
 
@@ -216,3 +231,29 @@ class SameRunTest(RunTest):
         self.assertEqual([row["step"] for row in ours], list(range(1, self.STEPS + 1)))
         for name in self.same:
             self.assertEqual([row[name] for row in ours], [row[name] for row in self.expected], name)
+
+
+class RestartedTest(SameRunTest):
+    """Runs that deploy/run.sh starts again, with a copy in memory after every step."""
+
+    def start(self, folder, *arguments, ranks=2, options=(), **extra):
+        memory = self.folder / f"memory-{folder.name}"
+        memory.mkdir()
+        line = [RUN_SH, *options, "-np", ranks, *MPIRUN[1:], "--", self.recipe, folder,
+                "--set", "checkpoint.memory_every=1", "--set", f"checkpoint.memory_folder={memory}", *arguments]
+        words = self.folder / f"{folder.name}.err"  # a pipe would be full after many restarts
+        with words.open("w") as stream:
+            script = subprocess.Popen([str(word) for word in line], stdout=stream, stderr=stream, start_new_session=True,
+                                      env=environment({"LOCKSTEP": LOCKSTEP, "MPIRUN": MPIRUN[0], **extra}))
+        script.words = words
+        return script
+
+    def launcher_of(self, script):
+        """The mpirun that the script runs now; None between two."""
+        for child in children_of(script.pid):
+            try:
+                if b"mpirun" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[0]:
+                    return Launcher(child)
+            except OSError:
+                continue
+        return None

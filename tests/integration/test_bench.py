@@ -21,16 +21,51 @@ class Bench(RunTest):
         self.assertEqual(out.count("\n"), 1, out)
         answer = json.loads(out)
         self.assertEqual(answer.pop("ranks"), ranks)
-        self.assertTrue(all(value > 0 for value in answer.values()), answer)
+        self.assertTrue(all(value > 0 for value in answer.values() if not isinstance(value, str)), answer)
         return answer
 
     def test_data(self):
         for recipe in (self.recipe, self.dino):
             for ranks in (1, 2):
-                answer = self.bench("data", recipe, "--steps", 3, "--set", "data.threads=2", ranks=ranks)
-                self.assertEqual(sorted(answer), ["images", "images_per_second", "threads"])
+                answer = self.bench("data", recipe, "--steps", 3, "--threads", 2, ranks=ranks)
+                shares = [value for name, value in answer.items() if name.endswith("_share")]
+                self.assertEqual(sorted(answer), [
+                    "decode_share", "finish_share", "images", "images_per_second", "images_per_second_per_thread",
+                    "megabytes_per_second", "operations_share", "read_milliseconds", "resample_share", "threads",
+                    "wait_share"])
                 self.assertEqual((answer["images"], answer["threads"]), (3 * 16, 2))
+                self.assertAlmostEqual(sum(shares), 1.0)
+                self.assertAlmostEqual(answer["images_per_second_per_thread"] * 2 * ranks, answer["images_per_second"])
         self.assertEqual(self.bench("data", self.recipe, "--steps", 1000)["images"], 24 * 16)  # the whole run
+
+    def test_a_gpu_that_is_faster_than_the_loader_waits(self):
+        slow = self.bench("data", self.recipe, "--steps", 3, "--threads", 1, "--gpu-rate", 1e9)
+        self.assertGreater(slow["gpu_wait_share"], 0.99)
+        self.assertGreater(slow["threads_needed"], 1)
+        fast = json.loads(self.ok(run("bench", "data", self.recipe, "--threads", 1, "--gpu-rate", 1e-3)).out)
+        self.assertEqual((fast["gpu_wait_share"], fast["threads_needed"]), (0.0, 1))
+
+    def test_the_same_pixels_whoever_makes_them(self):
+        """One hash over an epoch, on any ranks and threads, from files or shards, kept in memory or not."""
+        shards = self.folder / "shards"
+        self.ok(run("data", "pack", self.data / "train", shards, "--pictures", 64))
+
+        def hash_of(recipe, *settings, ranks=1, threads=2):
+            options = ["--hash", "--steps", 30, "--threads", threads]
+            for setting in ("batch.shards=4", *settings):
+                options += ["--set", setting]
+            return self.bench("data", recipe, *options, ranks=ranks)["hash"]
+
+        for recipe in (self.recipe, self.dino):
+            expected = hash_of(recipe)
+            self.assertNotEqual(hash_of(recipe, "seed=77"), expected)
+            for variant in ({"threads": 1}, {"threads": 7}, {"ranks": 2}, {"ranks": 4, "threads": 1}):
+                self.assertEqual(hash_of(recipe, **variant), expected, variant)
+            for ranks in (1, 2):
+                for settings in ((f"data.train={shards}", "data.val="), ("data.cache=files",), ("data.cache=decoded",),
+                                 ("data.cache=decoded", "data.cache_bytes=200000")):
+                    self.assertEqual(hash_of(recipe, *settings, ranks=ranks), expected, settings)
+            self.assertNotEqual(hash_of(recipe, "data.fast_decode=true"), expected)
 
     def test_step(self):
         for recipe in (self.recipe, self.dino):

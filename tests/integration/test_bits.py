@@ -23,6 +23,11 @@ class Bits(SameRunTest):
                 losses = [row["loss"] for row in rows(folder)]
                 self.assertEqual(losses, [row["loss"] for row in rows(self.reference)])
 
+    def test_sums_by_messages(self):
+        folder = self.folder / "messages"
+        self.ok(run("train", self.recipe, "--run", folder, ranks=4, LOCKSTEP_PLAIN="sum"))
+        self.assert_same_run(folder)
+
     def test_one_and_seven_loader_threads(self):
         folder = self.folder / "threads"
         self.ok(run("train", self.recipe, "--run", folder, "--set", "data.threads=7"))

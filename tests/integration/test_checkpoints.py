@@ -40,7 +40,7 @@ class Copies(SameRunTest):
                 before = len(rows(folder))
                 self.killed(("resume", folder, *settings), folder, 15, ranks=others[0])
                 done = self.ok(run("resume", folder, *settings, ranks=others[1]))
-                self.assertGreaterEqual(goes_on_after(done), 14)
+                self.assertGreaterEqual(goes_on_after(done), 13)  # the copy of step 14 may not have been whole
                 self.assertGreaterEqual(before, 6)
                 self.assert_same_run(folder)
                 self.assertEqual([path for path in memory.rglob("*") if path.is_file()], [])

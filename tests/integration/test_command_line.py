@@ -10,8 +10,8 @@ from support import run
 
 FROZEN = Path(__file__).parent / "command_line"
 VERBS = ["", "train", "resume", "eval", "export", "validate", "plan", "batch", "preview", "data", "data make",
-         "data pack", "bench", "bench data", "bench step", "bench sum", "bench checkpoint", "ctl", "inspect", "verify",
-         "plot", "metrics", "completions", "manual"]
+         "data pack", "bench", "bench data", "bench step", "bench sum", "bench checkpoint", "status", "ctl", "inspect", "verify",
+         "plot", "metrics", "completions", "manual", "doctor"]
 
 
 class CommandLine(unittest.TestCase):

@@ -19,7 +19,7 @@ class TwoHosts(SameRunTest):
         self.hosts = Hosts()
         self.addCleanup(self.hosts.close)
 
-    def line(self, *words, on_second="true"):
+    def line(self, *words, on_second="true", ranks_each=1):
         """mpirun over both, called on the first; `on_second` is done on the second before its rank."""
         # How mpirun reaches the second host: drops the options, takes the host, runs the rest there.
         agent = self.agent = self.folder / f"agent-{self.id().rsplit('.', 1)[1]}"
@@ -31,17 +31,25 @@ class TwoHosts(SameRunTest):
         return self.hosts.on(
             "node1", "mpirun", "--allow-run-as-root", "--bind-to", "none", "--mca", "plm", "rsh", "--mca", "plm_rsh_agent",
             agent, "--mca", "oob_tcp_if_include", network, "--mca", "btl_tcp_if_include", network, "--mca", "btl",
-            "tcp,self", "--host", f"{self.hosts.address('node1')}:1,{self.hosts.address('node2')}:1", "-n", "2", LOCKSTEP,
+            "tcp,self", "--host", ",".join(f"{self.hosts.address(name)}:{ranks_each}" for name in Hosts.NAMES),
+            "-n", 2 * ranks_each, LOCKSTEP,
             *words)
 
     def test_the_same_bits_as_on_one_host(self):
-        folder = self.folder / "two"
-        call(*self.line("train", self.recipe, "--run", folder))
+        for ranks_each in (1, 2):  # alone on its host, or with another to share memory with
+            with self.subTest(ranks_each=ranks_each):
+                self.train_on_two_hosts(ranks_each)
+
+    def train_on_two_hosts(self, ranks_each):
+        folder = self.folder / f"two-{ranks_each}"
+        call(*self.line("train", self.recipe, "--run", folder, ranks_each=ranks_each))
         self.assert_same_run(folder)
-        logs = [(folder / "log" / f"rank-{rank:05d}.log").read_text() for rank in (0, 1)]
-        self.assertEqual([log.split(" on ")[1].split(",")[0] for log in logs], ["node1", "node2"])
+        ranks = range(2 * ranks_each)
+        logs = [(folder / "log" / f"rank-{rank:05d}.log").read_text() for rank in ranks]
+        hosts = [Hosts.NAMES[rank // ranks_each] for rank in ranks]
+        self.assertEqual([log.split(" on ")[1].split(",")[0] for log in logs], hosts)
         # The table of who sits where.
-        for rank, host in enumerate(Hosts.NAMES):
+        for rank, host in enumerate(hosts):
             self.assertRegex(logs[0], rf"rank {rank} on {host}: cores [\d,-]+.*{self.hosts.address(host)}")
 
     def test_a_folder_that_one_host_does_not_see(self):

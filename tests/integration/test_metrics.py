@@ -2,20 +2,26 @@
 
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import time
 import unittest
+import urllib.error
 import urllib.request
 from pathlib import Path
 
-from support import RunTest, finish, rows, run, start, wait_for_step
+from support import RunTest, finish, hashes, ranks_of, rows, run, start, wait_for_step
+
+
+def port_of(folder):
+    targets = json.loads((folder / "prometheus.json").read_text())
+    return int(targets[0]["targets"][0].rsplit(":", 1)[1])
 
 
 def scrape(folder):
-    targets = json.loads((folder / "prometheus.json").read_text())
-    port = int(targets[0]["targets"][0].rsplit(":", 1)[1])
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port_of(folder)}/metrics", timeout=10) as answer:
         return answer.read().decode()
 
 
@@ -32,6 +38,32 @@ def described(text):
             _, what, name, said = line.split(" ", 3)
             found.setdefault(name, {})[what] = said
     return {name: (said["TYPE"], said["HELP"]) for name, said in found.items() if name.startswith("lockstep_")}
+
+
+class PushGateway:
+    """Prometheus' own, on a port of its own."""
+
+    def __enter__(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.process = subprocess.Popen(["prometheus-pushgateway", f"--web.listen-address=127.0.0.1:{self.port}"],
+                                        stderr=subprocess.DEVNULL)
+        while True:
+            try:
+                self.values()
+                return self
+            except urllib.error.URLError:
+                assert self.process.poll() is None
+                time.sleep(0.05)
+
+    def values(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+            return values(answer.read().decode())
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
 
 
 CATALOGUE = {metric["name"]: metric for metric in map(json.loads, run("metrics", "--json").out.splitlines())}
@@ -98,6 +130,17 @@ class Metrics(RunTest):
         self.assertLess(steps, shown["lockstep_step_seconds_sum"])
         self.assertGreater(steps, 0.9 * shown["lockstep_step_seconds_sum"])
         self.assertEqual(sum(value for key, value in shown.items() if key.startswith("lockstep_run_state")), 1)
+        self.assertGreater(shown["lockstep_disk_free_bytes"], 0)
+
+        for rank in (0, 1):
+            mine = {key.removeprefix("lockstep_rank_").removesuffix(f'{{rank="{rank}"}}'): value
+                    for key, value in shown.items() if f'{{rank="{rank}"}}' in key}
+            self.assertEqual(mine["step"], 24)
+            self.assertLess(abs(mine["heartbeat_timestamp_seconds"] - time.time()), 60)
+            parts = sum(mine[part] for part in ("data_wait_seconds", "compute_seconds", "sum_seconds", "update_seconds"))
+            self.assertLess(parts, mine["step_seconds"])
+            self.assertGreater(parts, 0.9 * mine["step_seconds"])
+        self.assertEqual(max(value for key, value in shown.items() if "straggler_score" in key), 1.0)
 
     def test_targets_and_text_file(self):
         outside = self.folder / "outside"
@@ -154,6 +197,86 @@ class Metrics(RunTest):
     def test_weights_that_differ(self):
         _, text = self.trained("differ", "--set", "check.weights_every=1", LOCKSTEP_FAULT="flip@rank1:step7", ranks=4)
         self.assertEqual(values(text)["lockstep_weights_mismatches_total"], 1)
+
+    def test_past_a_limit_ranks_are_three_numbers(self):
+        _, text = self.trained("many", "--set", "monitoring.per_rank=3", "--set", "schedule.epochs=1", "--set",
+                               "schedule.warmup_epochs=0", ranks=4)
+        shown = values(text)
+        self.assertEqual([shown[f'lockstep_rank_step{{rank="{which}"}}'] for which in ("min", "median", "max")], [12] * 3)
+        self.assertEqual({key for key in shown if 'rank="0"' in key}, set())
+
+    def test_a_rank_that_is_stopped_is_silent(self):
+        folder = self.folder / "silent"
+        process = start("train", self.recipe, "--run", folder, "--set", "monitoring.port=0", "--set",
+                        "schedule.epochs=2000", "--set", "evaluation.every=0", ranks=2)
+        try:
+            wait_for_step(folder, 2, process)
+            os.kill(ranks_of(process)[1], signal.SIGSTOP)
+            beats = lambda: [values(scrape(folder))[f'lockstep_rank_heartbeat_timestamp_seconds{{rank="{rank}"}}']
+                             for rank in (0, 1)]
+            first, last = beats(), beats()
+            while last[0] < first[0] + 0.5:
+                last = beats()
+            self.assertAlmostEqual(last[1], first[1], places=3)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            finish(process)
+
+    def test_the_last_word_is_pushed(self):
+        with PushGateway() as gateway:
+            address = f"http://127.0.0.1:{gateway.port}/"
+            folder = self.folder / "pushed run"
+            pushing = ("--set", f"monitoring.push_gateway={address}", "--set", "monitoring.port=-1",
+                       "--set", "evaluation.every=0")
+            self.assertEqual(run("train", self.recipe, "--run", folder, "--deadline", "1s", *pushing, "--set",
+                                 "schedule.epochs=2000").code, 75)
+            shown = gateway.values()
+            of_run = '{instance="",job="lockstep",run="pushed run"'
+            self.assertEqual(shown[f"lockstep_step{of_run}}}"], rows(folder)[-1]["step"])
+            self.assertEqual(shown[f'lockstep_run_state{of_run},state="stopped"}}'], 1)
+            # The run goes on: the gateway forgets what it said, which is no longer true.
+            process = start("resume", folder)
+            try:
+                wait_for_step(folder, rows(folder)[-1]["step"] + 1, process)
+                while any("pushed run" in key for key in gateway.values()):
+                    self.assertIsNone(process.poll())
+            finally:
+                process.send_signal(signal.SIGUSR2)
+                self.assertEqual(finish(process).code, 75)
+        # Nobody there any more.
+        done = run("train", self.recipe, "--run", self.folder / "unpushed", *pushing, "--set", "schedule.epochs=1",
+                   "--set", "schedule.warmup_epochs=0")
+        self.ok(done)
+        self.assertIn("warning: cannot push to the Pushgateway", done.err)
+
+    def test_requests_that_are_none(self):
+        """Garbage, half requests and connections that say nothing leave the run and its numbers alone."""
+        expected, _ = self.trained("asked politely", "--set", "schedule.epochs=1", "--set", "schedule.warmup_epochs=0")
+        folder = self.folder / "garbage"
+        process = start("train", self.recipe, "--run", folder, "--set", "monitoring.port=0", "--set", "schedule.epochs=1",
+                        "--set", "schedule.warmup_epochs=0", ranks=2)
+        random.seed(1)
+        silent = []
+        try:
+            while not (folder / "prometheus.json").exists():
+                self.assertIsNone(process.poll())
+            port = port_of(folder)
+            while process.poll() is None and not rows(folder)[11:]:
+                try:
+                    for words in (b"GET / HTTP/1.1\r\n\r\n", b"DELETE /metrics HTTP/1.1\r\n\r\n", b"GET " + b"/" * 99999,
+                                  random.randbytes(5000), b"GET /metrics HTTP/9.9\r\nContent-Length: -7\r\n\r\n"):
+                        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+                            connection.sendall(words)
+                    silent.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+                except OSError:
+                    pass  # refused, or the run is over
+        finally:
+            done = finish(process)
+            for connection in silent:
+                connection.close()
+        self.assertEqual(done.code, 0, done.err)
+        self.assertGreater(len(silent), 3)
+        self.assertEqual(hashes(folder), hashes(expected))
 
     def test_nothing_of_it_stops_a_run(self):
         absent = self.folder / "absent"

@@ -64,6 +64,27 @@ class Requests(RunTest):
                 os.kill(ranks_of(process)[1], number)
                 self.assert_stopped(folder, process)
 
+    def test_a_second_term_is_obeyed_at_once_and_harms_nothing(self):
+        folder = self.folder / "twice"
+        # Each checkpoint takes two seconds more: the second signal finds the last one half written.
+        process = start("train", self.recipe, "--run", folder, *LONG, LOCKSTEP_FAULT="slow_writes@rank0:step0")
+        self.addCleanup(self.end, process)
+        wait_for_step(folder, 2, process)
+        (folder / "CHECKPOINT").touch()
+        while not (folder / "checkpoints" / "LATEST").exists():
+            self.assertIsNone(process.poll())
+            time.sleep(0.01)
+        saved = (folder / "checkpoints" / "LATEST").read_text()
+        aside = folder / "checkpoints" / ".being-written"
+        process.send_signal(signal.SIGTERM)
+        while not aside.exists():
+            self.assertIsNone(process.poll())
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(finish(process).code, -signal.SIGTERM)
+        self.assertEqual((folder / "checkpoints" / "LATEST").read_text(), saved)
+        self.ok(run("verify", folder))
+
     def test_a_deadline(self):
         folder = self.folder / "deadline"
         done = run("train", self.recipe, "--run", folder, "--deadline", "2s", *LONG, ranks=2)

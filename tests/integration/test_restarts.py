@@ -5,38 +5,12 @@ import random
 import signal
 import subprocess
 import unittest
-from pathlib import Path
 
-from support import LOCKSTEP, MPIRUN, REPOSITORY, SameRunTest, environment, finish, ranks_of, rows, wait_for_step
-
-RUN_SH = REPOSITORY / "deploy" / "run.sh"
+from support import (LOCKSTEP, MPIRUN, RUN_SH, Launcher, RestartedTest, children_of, environment, finish, ranks_of, rows,
+                     wait_for_step)
 
 
-def children_of(process):
-    children = Path(f"/proc/{process}/task/{process}/children")
-    return [int(child) for child in children.read_text().split()] if children.exists() else []
-
-
-class Launcher:
-    """An mpirun by its process number, as ranks_of() wants it."""
-
-    def __init__(self, pid):
-        self.pid = pid
-
-
-class Restarts(SameRunTest):
-    def start(self, folder, *arguments, ranks=2, options=(), **extra):
-        memory = self.folder / f"memory-{folder.name}"
-        memory.mkdir()
-        line = [RUN_SH, *options, "-np", ranks, *MPIRUN[1:], "--", self.recipe, folder,
-                "--set", "checkpoint.memory_every=1", "--set", f"checkpoint.memory_folder={memory}", *arguments]
-        return subprocess.Popen([str(word) for word in line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                env=environment({"LOCKSTEP": LOCKSTEP, "MPIRUN": MPIRUN[0], **extra}),
-                                start_new_session=True)
-
-    def launcher_of(self, script):
-        return next(child for child in children_of(script.pid)
-                    if b"mpirun" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[0])
+class Restarts(RestartedTest):
 
     def test_killed_ranks_cost_nothing_but_time(self):
         folder = self.folder / "killed"
@@ -44,7 +18,7 @@ class Restarts(SameRunTest):
         draw = random.Random(7)
         for step in (4, 11, 19):
             wait_for_step(folder, step, script)
-            os.kill(draw.choice(ranks_of(Launcher(self.launcher_of(script)))), signal.SIGKILL)
+            os.kill(draw.choice(ranks_of(self.launcher_of(script))), signal.SIGKILL)
         done = self.ok(finish(script))
         self.assertEqual(done.err.count("run.sh: ended with code 137; starting again"), 3, done.err)
         self.assert_same_run(folder)

@@ -135,6 +135,21 @@ class Jobs(SameRunTest):
         self.assert_ends("cancelled", again, "COMPLETED", "0:0")
         self.assert_same_run(self.folder / "cancelled")
 
+    def test_what_a_node_has_in_memory_is_gone_on_from(self):
+        for launcher, every in (("mpirun", 1), ("srun", 1), ("srun", 0)):
+            with self.subTest(launcher=launcher, memory_every=every):
+                name = f"memory-{launcher}-{every}"
+                settings = ("--set", "checkpoint.every=0", "--set", f"checkpoint.memory_every={every}")
+                job = self.submit(launcher, name, *settings)
+                self.wait_for_step(name, 8, job)
+                self.slurm.client("scancel", job, check=True)
+                self.slurm.wait("the end", lambda: self.slurm.state(job) == "CANCELLED")
+                self.assert_ends(name, self.submit(launcher, name, *settings), "COMPLETED", "0:0")
+                self.assert_same_run(self.folder / name)
+                # Without a copy it begins again, and what was there is put aside.
+                self.assertEqual(len(list(self.folder.glob(f"{name}.unsaved-*"))), 0 if every else 1)
+                self.assertEqual("goes on after step" in self.log(name), bool(every))
+
     def test_an_array(self):
         job = self.submit("srun", "array", "--set", "seed=%a", "--set", "schedule.epochs=1", "--set",
                           "evaluation.every=0", options=("--array=3,5",), run=f"{self.folder}/array-%a")

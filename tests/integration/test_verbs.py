@@ -121,9 +121,10 @@ class Verbs(RunTest):
         out = self.folder / "plots"
         listed = self.ok(run("plot", self.run_folder, "--out", out)).out.split()
         self.assertEqual(sorted(Path(name).name for name in listed), sorted(p.name for p in out.iterdir()))
-        for name in ("loss", "learning_rate", "val_top1", "images_per_second"):
+        for name in ("loss", "learning_rate", "val_top1", "images_per_second", "phases", "overview"):
             root = ElementTree.parse(out / f"{name}.svg").getroot()
-            self.assertTrue(root.findall("{http://www.w3.org/2000/svg}path"), name)
+            self.assertTrue(list(root.iter("{http://www.w3.org/2000/svg}path")), name)
+            self.assertEqual(size_of(out / f"{name}.png")[0], 2560 if name == "overview" else 1800)
         self.assert_error(run("plot", self.data, "--out", out), 2, "E112", "metrics.jsonl")
 
     def test_preview_draws_the_batch(self):

@@ -158,9 +158,9 @@ TEST(Hue, LeavesGreyAlone) {
 
 TEST(Hue, TurnsRedToGreenAndBlue) {
   const Image red = even(1, 1, {200, 0, 0});
-  EXPECT_EQ(hue(red, 0.0).rgb, (std::vector<uint8_t>{200, 0, 0}));
-  EXPECT_EQ(hue(red, 85.0 / 255).rgb, (std::vector<uint8_t>{0, 200, 0}));
-  EXPECT_EQ(hue(even(1, 1, {0, 200, 0}), 85.0 / 255).rgb, (std::vector<uint8_t>{0, 0, 200}));
+  EXPECT_EQ(hue(red, 0.0).rgb, even(1, 1, {200, 0, 0}).rgb);
+  EXPECT_EQ(hue(red, 85.0 / 255).rgb, even(1, 1, {0, 200, 0}).rgb);
+  EXPECT_EQ(hue(even(1, 1, {0, 200, 0}), 85.0 / 255).rgb, even(1, 1, {0, 0, 200}).rgb);
 }
 
 TEST(Hue, KeepsTheLargestOfEachPixel) {

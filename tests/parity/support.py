@@ -62,13 +62,13 @@ class LockstepFailed(Exception):
     pass
 
 
-def run_lockstep(*arguments, ranks=1):
+def run_lockstep(*arguments, ranks=1, **extra):
     """Standard output of one call; raises with the program's messages where it fails."""
     command = [LOCKSTEP, *map(str, arguments)]
     if ranks > 1:
         command = [*MPIRUN, "-np", str(ranks), *command]
     threads = "1" if ranks > 1 else "2"
-    environment = {"OMP_NUM_THREADS": threads, "OMPI_MCA_mpi_yield_when_idle": "1", **os.environ}
+    environment = {"OMP_NUM_THREADS": threads, "OMPI_MCA_mpi_yield_when_idle": "1", **os.environ, **extra}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0:
         raise LockstepFailed(f"{' '.join(command)}\nexit code {done.returncode}\n{done.stderr}{done.stdout}")

@@ -135,7 +135,7 @@ class TrainingTest(ParityTest):
         super().setUpClass()
         cls.data = make_data(cls.folder / "data", PER_CLASS, 1, 96)
 
-    def train(self, name, *, model, optimizer, shards=1, ranks=1, schedule=None, **changes):
+    def train(self, name, *, model, optimizer, shards=1, ranks=1, schedule=None, LOCKSTEP_PLAIN="", **changes):
         """A run of STEPS steps, the model it began from and the tensors it trained on."""
         steps_per_epoch = CLASSES * PER_CLASS // (SHARD_BATCH * shards)
         constant = {"epochs": STEPS // steps_per_epoch, "min_learning_rate": optimizer["learning_rate"]}
@@ -153,7 +153,7 @@ class TrainingTest(ParityTest):
             **changes,
         )
         run = self.folder / name
-        run_lockstep("train", recipe, "--run", run, ranks=ranks)
+        run_lockstep("train", recipe, "--run", run, ranks=ranks, LOCKSTEP_PLAIN=LOCKSTEP_PLAIN)
         return start, run, self.batches(run, shards)
 
     def batches(self, run, shards):
@@ -227,6 +227,12 @@ class LambTraining(TrainingTest):
 
     def test_two_shards_on_one_rank(self):
         self.assert_lamb("accumulated", 1e-4, 0.02, BinaryCrossEntropy(), [], model="resnet18", shards=2)
+
+    def test_without_fast_paths(self):
+        self.assert_lamb("plain", 1e-4, 0.02, BinaryCrossEntropy(), [], model="resnet18", LOCKSTEP_PLAIN="all")
+        self.assert_lamb("fast", 1e-4, 0.02, BinaryCrossEntropy(), [], model="resnet18")
+        plain, fast = (read_metrics(self.folder / name) for name in ("plain", "fast"))
+        self.assertNotEqual(plain[STEPS]["loss"], fast[STEPS]["loss"], "no fast path was taken")
 
 
 class OtherOptimizers(TrainingTest):

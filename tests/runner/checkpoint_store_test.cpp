@@ -1,8 +1,14 @@
 #include "runner/checkpoints/checkpoint_store.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <fstream>
+#include <functional>
+#include <limits>
 
 #include "comm/error.h"
 #include "runner/files.h"
@@ -11,9 +17,12 @@
 namespace lockstep::runner {
 namespace {
 
-void save(const CheckpointStore& store, int64_t step, int64_t keep = 100) {
-  store.save({.step = step, .samples = 10 * step, .seconds = 0.5}, {{"seed", 1}}, keep,
-             [step](const std::filesystem::path& folder) {
+void save(const CheckpointStore& store, int64_t step, const Retention& keep = {.newest = 100},
+          const std::map<std::string, double>& evaluation = {}) {
+  store.save({.progress = {.step = step, .samples = 10 * step, .seconds = 0.5},
+              .recipe = {{"seed", 1}},
+              .evaluation = evaluation},
+             keep, [step](const std::filesystem::path& folder) {
                write_file(folder / "a.bin", "weights of step " + std::to_string(step));
                write_file(folder / "b.bin", std::string(1000, 'b'));
              });
@@ -36,15 +45,44 @@ TEST(CheckpointStore, GivesBackWhatWasSaved) {
 TEST(CheckpointStore, KeepsTheNewest) {
   const TemporaryFolder folder;
   const CheckpointStore store(folder.path());
-  for (const int64_t step : {5, 10, 15, 20}) save(store, step, 2);
+  for (const int64_t step : {5, 10, 15, 20}) save(store, step, {.newest = 2});
   EXPECT_EQ(store.steps(), (std::vector<int64_t>{15, 20}));
+}
+
+TEST(CheckpointStore, KeepsTheBestAndEveryNth) {
+  const std::vector<double> top1{10, 70, 30, 70, 50, 60};
+  for (const auto& [keep, kept] : std::vector<std::pair<Retention, std::vector<int64_t>>>{
+           {{.newest = 1, .best = "top1"}, {20, 30}},
+           {{.newest = 1, .best = "loss"}, {5, 30}},
+           {{.newest = 1, .best = "top9"}, {30}},
+           {{.newest = 2, .every = 10}, {10, 20, 25, 30}},
+           {{.newest = 1, .every = 15, .best = "top1"}, {15, 20, 30}}}) {
+    const TemporaryFolder folder;
+    const CheckpointStore store(folder.path());
+    for (size_t i = 0; i < top1.size(); ++i) {
+      save(store, 5 * static_cast<int64_t>(i + 1), keep,
+           {{"top1", top1[i]}, {"loss", top1[i] / 7}});
+    }
+    EXPECT_EQ(store.steps(), kept) << keep.best << keep.every;
+  }
+}
+
+TEST(CheckpointStore, WhatIsNoNumberIsNeverTheBest) {
+  const TemporaryFolder folder;
+  const CheckpointStore store(folder.path());
+  const Retention keep{.newest = 1, .best = "top1"};
+  save(store, 1, keep, {{"top1", 5.0}});
+  save(store, 2, keep, {{"top1", std::numeric_limits<double>::quiet_NaN()}});
+  save(store, 3, keep);
+  EXPECT_EQ(store.steps(), (std::vector<int64_t>{1, 3}));
+  EXPECT_EQ(verify_checkpoint(store.path(1)).evaluation.at("top1"), 5.0);
 }
 
 TEST(CheckpointStore, AFailedWriteLeavesTheOldOnes) {
   const TemporaryFolder folder;
   const CheckpointStore store(folder.path());
-  save(store, 5, 1);
-  EXPECT_THROW(store.save({.step = 6}, {}, 1,
+  save(store, 5, {.newest = 1});
+  EXPECT_THROW(store.save({.progress = {.step = 6}}, {.newest = 1},
                           [](const std::filesystem::path& aside) {
                             write_file(aside / "a.bin", "half");
                             throw WriteError("E501", "the disk is full");
@@ -52,7 +90,7 @@ TEST(CheckpointStore, AFailedWriteLeavesTheOldOnes) {
                WriteError);
   EXPECT_EQ(store.steps(), std::vector<int64_t>{5});
   EXPECT_EQ(store.newest_sound(kNoReport), store.path(5));
-  save(store, 6, 1);
+  save(store, 6, {.newest = 1});
   EXPECT_EQ(store.steps(), std::vector<int64_t>{6});
 }
 
@@ -94,6 +132,76 @@ TEST(CheckpointStore, AFolderWithoutManifestIsNone) {
   std::filesystem::remove(store.path(1) / "manifest.json");
   EXPECT_TRUE(store.steps().empty());
   EXPECT_THROW(store.newest_sound(kNoReport), CheckpointError);
+}
+
+// In a child that may mount: `work` on a file system of its own; it says what went wrong.
+std::string on_small_disk(const std::function<std::string(const std::filesystem::path&)>& work) {
+  const TemporaryFolder folder;
+  const auto report = folder.path() / "report", disk = folder.path() / "disk";
+  std::filesystem::create_directory(disk);
+  const pid_t child = fork();
+  if (child == 0) {
+    const uid_t user = geteuid();
+    const gid_t group = getegid();
+    std::string said = "cannot mount";
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) {
+      std::ofstream("/proc/self/setgroups") << "deny";
+      std::ofstream("/proc/self/uid_map") << "0 " << user << " 1";
+      std::ofstream("/proc/self/gid_map") << "0 " << group << " 1";
+      try {
+        if (mount("none", disk.c_str(), "tmpfs", 0, "size=1m") == 0) said = work(disk);
+      } catch (const std::exception& error) {
+        said = error.what();
+      }
+    }
+    std::ofstream(report) << said;
+    _exit(0);
+  }
+  waitpid(child, nullptr, 0);
+  return read_text(report);
+}
+
+// Each file of it takes three pages.
+void save_pages(const CheckpointStore& store, int64_t step) {
+  store.save({.progress = {.step = step}}, {.newest = 100},
+             [](const std::filesystem::path& folder) {
+               for (const char* name : {"a.bin", "b.bin"})
+                 write_file(folder / name, std::string(10000, 'x'));
+             });
+}
+
+// The room left when the second checkpoint begins: nothing, then a page more each time until all of
+// it fits. So the disk is full in the middle of every file and before every one.
+TEST(CheckpointStore, AFullDiskAtAnyStageHarmsNothing) {
+  int failed = 0, saved = 0;
+  for (int pages = 0; saved == 0 && pages < 64; ++pages) {
+    const std::string said =
+        on_small_disk([pages](const std::filesystem::path& disk) -> std::string {
+          const CheckpointStore store(disk / "checkpoints");
+          save_pages(store, 1);
+          const std::filesystem::space_info space = std::filesystem::space(disk);
+          const std::string size = "size=" + std::to_string(space.capacity - space.available +
+                                                            4096u * static_cast<unsigned>(pages));
+          if (mount("none", disk.c_str(), "tmpfs", MS_REMOUNT, size.c_str()) != 0)
+            return "no remount";
+          std::string outcome = "saved";
+          try {
+            save_pages(store, 2);
+          } catch (const WriteError& error) {
+            outcome = error.id();
+          }
+          const auto newest = store.newest_sound([&](const std::string& text) { outcome += text; });
+          if (outcome == "saved" && newest != store.path(2)) return "not the newest";
+          verify_checkpoint(store.path(1));
+          if (mount("none", disk.c_str(), "tmpfs", MS_REMOUNT, "size=1m") != 0) return "no remount";
+          save_pages(store, 3);
+          return store.newest_sound(kNoReport) == store.path(3) ? outcome : "not saved with room";
+        });
+    ASSERT_TRUE(said == "saved" || said == "E501") << pages << ": " << said;
+    (said == "saved" ? saved : failed) += 1;
+  }
+  EXPECT_EQ(saved, 1);
+  EXPECT_GE(failed, 8);  // pages of two files and a manifest
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include "runner/files.h"
 #include "runner/liveness/diagnosis.h"
 #include "runner/liveness/rank_block.h"
+#include "runner/liveness/scores.h"
 #include "runner/process_state.h"
 #include "tests/runner/support.h"
 
@@ -108,12 +109,50 @@ TEST(RankBlock, LearnsHowLongAPhaseTakesAfterTheFirstSteps) {
   for (int64_t step = 100; step < 105; ++step) {
     block.enter(Phase::data, step);
     block.enter(Phase::sum, step);
+    block.enter(Phase::update, step);
     EXPECT_EQ(block.longest_seconds(Phase::data), 0.0) << step;
+    EXPECT_EQ(block.steps_timed(), 0);
   }
-  block.enter(Phase::data, 105);
-  block.enter(Phase::sum, 105);
+  for (int shard = 0; shard < 2; ++shard) {
+    block.enter(Phase::data, 105);
+    block.enter(Phase::sum, 105);
+  }
+  block.enter(Phase::update, 105);
   EXPECT_GT(block.longest_seconds(Phase::data), 0.0);
+  EXPECT_GT(block.total_seconds(Phase::data), block.longest_seconds(Phase::data));
+  EXPECT_EQ(block.steps_timed(), 1);
   EXPECT_EQ(block.longest_seconds(Phase::evaluation), 0.0);
+}
+
+// Totals as a rank's block has them.
+RankView computed(int rank, int64_t steps, double seconds) {
+  RankView rank_view = view(rank, Phase::data);
+  rank_view.steps_timed = steps;
+  rank_view.compute_seconds = seconds;
+  return rank_view;
+}
+
+TEST(Scores, AreOfTheWindowAlone) {
+  Scores scores;
+  const auto first =
+      scores.of_window({computed(0, 10, 2.0), computed(1, 10, 5.0), computed(2, 0, 0.0)});
+  ASSERT_EQ(first.size(), 2u);  // rank 2 has made no update
+  EXPECT_EQ(first[0].rank, 1);
+  EXPECT_DOUBLE_EQ(first[0].compute_seconds, 0.5);
+  EXPECT_DOUBLE_EQ(first[0].relative, 0.4);
+  EXPECT_DOUBLE_EQ(first[0].individual, 1.0);
+  EXPECT_EQ(first[0].slow_windows, 1);
+  EXPECT_EQ(first[1].slow_windows, 0);
+  // Rank 1 computes as fast as rank 0 now, which takes twice as long as it did.
+  const auto second =
+      scores.of_window({computed(0, 20, 6.0), computed(1, 15, 7.0), computed(2, 0, 0.0)});
+  ASSERT_EQ(second.size(), 2u);
+  EXPECT_DOUBLE_EQ(second[0].relative, 1.0);
+  EXPECT_EQ(second[0].rank, 0);
+  EXPECT_DOUBLE_EQ(second[0].individual, 0.5);
+  EXPECT_EQ(second[0].slow_windows, 1);
+  EXPECT_EQ(second[1].slow_windows, 0);
+  EXPECT_TRUE(scores.of_window({computed(0, 20, 6.0), computed(1, 15, 7.0)}).empty());
 }
 
 TEST(ProcessState, IsTheKernels) {

@@ -20,11 +20,12 @@ class CountingMaker final : public jobs::BatchMaker {
   std::vector<jobs::Field> fields(int64_t rows) const override {
     return {{"samples", jobs::Field::Kind::int64, {rows}}, {"sum", jobs::Field::Kind::int64, {1}}};
   }
-  void make_sample(std::span<const std::byte> file, int64_t, const jobs::SampleKey& key,
-                   int64_t index, const jobs::ShardArrays& arrays) const override {
+  void make_samples(std::span<const std::byte> file, int64_t,
+                    std::span<const jobs::SamplePlace> places, jobs::MakerSeconds&) const override {
     if (file.empty()) throw pixels::ImageError("the file is empty");
-    samples(arrays)[index] = key.sample;
-    ++made;
+    for (const auto& [key, index, arrays] : places) samples(arrays)[index] = key.sample;
+    made += static_cast<int64_t>(places.size());
+    ++decoded;
   }
   void finish_shard(const jobs::ShardKey& key, int64_t count,
                     const jobs::ShardArrays& arrays) const override {
@@ -35,7 +36,7 @@ class CountingMaker final : public jobs::BatchMaker {
     return reinterpret_cast<int64_t*>(arrays[0].data());
   }
 
-  mutable std::atomic<int64_t> made = 0;
+  mutable std::atomic<int64_t> made = 0, decoded = 0;
 };
 
 // Tells of each row whose label it got and whose draws.
@@ -45,11 +46,13 @@ class ReadingMaker final : public jobs::BatchMaker {
     return {{"labels", jobs::Field::Kind::int64, {rows}},
             {"draws", jobs::Field::Kind::int64, {rows}}};
   }
-  void make_sample(std::span<const std::byte> file, int64_t label, const jobs::SampleKey& key,
-                   int64_t index, const jobs::ShardArrays& arrays) const override {
+  void make_samples(std::span<const std::byte> file, int64_t label,
+                    std::span<const jobs::SamplePlace> places, jobs::MakerSeconds&) const override {
     if (file.empty()) throw pixels::ImageError("the file is empty");
-    jobs::array_of<int64_t>(arrays, 0)[index] = label;
-    jobs::array_of<int64_t>(arrays, 1)[index] = key.sample;
+    for (const auto& [key, index, arrays] : places) {
+      jobs::array_of<int64_t>(arrays, 0)[index] = label;
+      jobs::array_of<int64_t>(arrays, 1)[index] = key.sample;
+    }
   }
   void finish_shard(const jobs::ShardKey&, int64_t, const jobs::ShardArrays&) const override {}
 };
@@ -98,6 +101,53 @@ TEST_F(LoaderTest, GivesTheSameBatchesInTheSameOrderOnAnyThreads) {
     EXPECT_EQ(loader.next(), nullptr);
     EXPECT_EQ(maker.made, samples);
   }
+}
+
+TEST_F(LoaderTest, DecodesAPictureOnceForAllItsPlacesInTheRing) {
+  const Dataset set = open();
+  const CountingMaker maker;
+  // Repeats as the sampler deals them: some in one shard, some in the next ones.
+  const auto repeated = [](int64_t k) -> std::optional<ShardPlan> {
+    if (k >= 3) return std::nullopt;
+    ShardPlan shard;
+    for (int64_t i = 0; i < 8; ++i)
+      shard.samples.push_back({.sample = (3 * i + k) / 4, .repeat = k});
+    return shard;
+  };
+  Loader loader({set, maker}, 8, repeated, 3, 3);
+  std::set<int64_t> distinct;
+  for (int64_t k = 0; k < 3; ++k) {
+    const Loader::Slot* slot = loader.next();
+    ASSERT_NE(slot, nullptr);
+    for (size_t i = 0; i < 8; ++i) {
+      const int64_t sample = repeated(k)->samples[i].sample;
+      EXPECT_EQ(CountingMaker::samples(slot->arrays)[i], sample);
+      distinct.insert(sample);
+    }
+    loader.release();
+  }
+  EXPECT_EQ(maker.made, 24);
+  EXPECT_EQ(maker.decoded, static_cast<int64_t>(distinct.size()));
+  EXPECT_EQ(loader.files_read(), static_cast<int64_t>(distinct.size()));
+}
+
+TEST_F(LoaderTest, ReadsWhatIsKeptInMemoryNoSecondTime) {
+  const Dataset set = open();
+  const CountingMaker maker;
+  PictureCache cache =
+      PictureCache::make(folder_.path() / "cache", PictureCache::Kind::files, set.size(), 1 << 20);
+  const auto epoch = [](int64_t k) -> std::optional<ShardPlan> {
+    if (k >= 10) return std::nullopt;
+    ShardPlan shard;
+    for (int64_t i = 0; i < 4; ++i) shard.samples.push_back({.sample = 4 * k + i});
+    return shard;
+  };
+  for (const bool first : {true, false}) {
+    Loader loader({set, maker, 0, &cache}, 4, epoch, 2, 3);
+    while (loader.next() != nullptr) loader.release();
+    if (first) std::filesystem::remove_all(folder_.path() / "a");
+  }
+  EXPECT_EQ(maker.made, 80);
 }
 
 TEST_F(LoaderTest, IsNoFurtherAheadThanItsSlots) {

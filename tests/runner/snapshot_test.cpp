@@ -40,6 +40,11 @@ average.decay = 0.9
     for (size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(one[i].equal(other[i])) << i;
   }
 
+  void take(Snapshot& copy) const {
+    ASSERT_TRUE(copy.copy(model_.arenas));
+    copy.seal({.step = 1});
+  }
+
   const at::NoGradGuard no_grad_;
   const TemporaryFolder folder_;
   const std::filesystem::path file_ = folder_.path() / "copy";
@@ -50,7 +55,9 @@ TEST_F(SnapshotTest, OutlivesWhoMadeIt) {
   EXPECT_FALSE(Snapshot(model_.arenas, file_).verified());
   {
     Snapshot copy(model_.arenas, file_);
-    ASSERT_TRUE(copy.copy(model_.arenas, {.step = 7, .samples = 28, .seconds = 0.5}));
+    ASSERT_TRUE(copy.copy(model_.arenas));
+    EXPECT_FALSE(copy.progress());  // not before it is sealed
+    copy.seal({.step = 7, .samples = 28, .seconds = 0.5});
   }
   const Snapshot found(model_.arenas, file_);
   ASSERT_TRUE(found.verified());
@@ -62,7 +69,7 @@ TEST_F(SnapshotTest, OutlivesWhoMadeIt) {
 
 TEST_F(SnapshotTest, IsACopy) {
   Snapshot copy(model_.arenas, {});
-  ASSERT_TRUE(copy.copy(model_.arenas, {.step = 1}));
+  take(copy);
   const at::Tensor before = model_.arenas.parameters.clone();
   model_.arenas.parameters.add_(1.0);
   EXPECT_TRUE(copy.arenas().parameters.equal(before));
@@ -72,7 +79,7 @@ TEST_F(SnapshotTest, IsACopy) {
 TEST_F(SnapshotTest, OneChangedBitInAnyArenaMakesItNone) {
   for (size_t i = 0; i < model_.arenas.all().size(); ++i) {
     Snapshot copy(model_.arenas, file_);
-    ASSERT_TRUE(copy.copy(model_.arenas, {.step = 1}));
+    take(copy);
     at::Tensor arena = copy.arenas().all()[i];
     auto* last = reinterpret_cast<uint8_t*>(arena.mutable_data_ptr<float>() + arena.numel()) - 1;
     *last ^= 0x80;
@@ -84,18 +91,19 @@ TEST_F(SnapshotTest, OneChangedBitInAnyArenaMakesItNone) {
 
 TEST_F(SnapshotTest, KeepsNothingThatIsNotFinite) {
   Snapshot copy(model_.arenas, file_);
-  ASSERT_TRUE(copy.copy(model_.arenas, {.step = 1}));
+  take(copy);
   for (const float value :
        {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::quiet_NaN()}) {
     at::Tensor last = model_.arenas.parameters.narrow(0, model_.arenas.parameters.numel() - 1, 1);
     last.fill_(value);
-    EXPECT_FALSE(copy.copy(model_.arenas, {.step = 2}));
+    EXPECT_FALSE(copy.copy(model_.arenas));
     EXPECT_FALSE(copy.progress());
   }
 }
 
 TEST_F(SnapshotTest, OfAnotherModelIsNone) {
-  ASSERT_TRUE(Snapshot(model_.arenas, file_).copy(model_.arenas, {.step = 1}));
+  Snapshot mine(model_.arenas, file_);
+  take(mine);
   const Model other = model_of("model.classes=11");
   EXPECT_FALSE(Snapshot(other.arenas, file_).progress());
   EXPECT_TRUE(Snapshot(model_.arenas, file_).verified());

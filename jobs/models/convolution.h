@@ -1,0 +1,25 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace lockstep::jobs {
+
+/// Whether weight gradients go by matrix products on this machine: on processors without AVX-512,
+/// where oneDNN's own kernels for them reach half the rate of a product or less.
+bool prefers_products_for_weights();
+
+/// The gradient of the weight [out, in, k, k] of a convolution of x [B, in, H, W], given that of
+/// its result; both float32 in channels-last memory, in and out multiples of 16. Zeros are put
+/// between the rows and between the pictures, so that the pixels that one tap of the kernel meets
+/// are a shifted piece of one matrix, and each tap one product.
+at::Tensor weight_gradient_by_products(const at::Tensor& x, const at::Tensor& of_y, int64_t kernel,
+                                       int64_t stride, int64_t padding);
+
+/// torch's conv2d without bias; with `by_products`, its weight's gradient as above where x is as
+/// that wants it.
+at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride,
+                       int64_t padding, bool by_products);
+
+}  // namespace lockstep::jobs

@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""What being scraped costs a run: the step's time with and without 50 scrapes and 10 garbage requests a second, in turns
+within one run, and the processor's time of a request.
+
+usage: scrapes.py [--seconds N] [--rounds N] [--lockstep PROGRAM] [-- OPTIONS OF TRAIN...]
+
+One rank with one thread, so that whoever asks has a core of its own on a machine of two."""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRAPES, GARBAGE = 50, 10  # a second
+
+
+def rows(run):
+    text = (run / "metrics.jsonl").read_text() if (run / "metrics.jsonl").exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def processor_seconds(process):
+    """Of the threads that compute neither a step nor a picture: the endpoint's are those that came with it."""
+    seconds = {}
+    for task in Path(f"/proc/{process}/task").iterdir():
+        fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
+        seconds[task.name] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return seconds
+
+
+def ask(port, seconds):
+    """Asks for so long; returns how many scrapes were answered."""
+    answered, end = 0, time.monotonic() + seconds
+    for turn in range(int(seconds * SCRAPES)):
+        due = end - seconds + turn / SCRAPES
+        time.sleep(max(0.0, due - time.monotonic()))
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            answered += answer.status == 200 and len(answer.read()) > 1000
+        if turn % (SCRAPES // GARBAGE) == 0:
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                connection.sendall(os.urandom(200) + b"\r\n\r\n")
+    return answered
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--lockstep", default=str(ROOT / "build" / "lockstep"))
+    parser.add_argument("options", nargs="*")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        data, run = Path(folder) / "data", Path(folder) / "run"
+        subprocess.run([arguments.lockstep, "data", "make", data, "--train", "100", "--validation", "2"], check=True)
+        process = subprocess.Popen(
+            [arguments.lockstep, "train", ROOT / "jobs/rsb/recipes/tiny_cpu.toml", "--run", run, "--set", f"data.train={data}/train",
+             "--set", f"data.val={data}/val", "--set", "log.every=1", "--set", "schedule.epochs=100000", "--set",
+             "evaluation.every=0", "--set", "monitoring.port=0", "--set", "compute.threads=1", "--set", "data.threads=1",
+             "--set", "checkpoint.every=1000000", *arguments.options],
+            stderr=subprocess.DEVNULL)
+        try:
+            while len(rows(run)) < 20:
+                time.sleep(0.2)
+            port = int(json.loads((run / "prometheus.json").read_text())[0]["targets"][0].rsplit(":", 1)[1])
+            quiet, asked, scrapes, used = [], [], 0, 0.0
+            for _ in range(arguments.rounds):
+                first, before = len(rows(run)), processor_seconds(process.pid)
+                time.sleep(arguments.seconds)
+                middle, between = len(rows(run)), processor_seconds(process.pid)
+                scrapes += ask(port, arguments.seconds)
+                last, after = len(rows(run)), processor_seconds(process.pid)
+                steps = [row["step_seconds"] for row in rows(run)]
+                quiet.append(statistics.mean(steps[first + 1:middle]))
+                asked.append(statistics.mean(steps[middle + 1:last]))
+                # Threads that idle while nobody asks.
+                used += sum(after[task] - between[task] for task in after
+                            if task in before and between[task] - before[task] <= 0.02)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    ratios = [one / other for one, other in zip(asked, quiet)]
+    print(json.dumps({"step_seconds": statistics.median(quiet), "step_seconds_asked": statistics.median(asked),
+                      "ratio_median": statistics.median(ratios), "ratios": [round(ratio, 4) for ratio in ratios],
+                      "scrapes": scrapes, "processor_ms_a_scrape": 1e3 * used / scrapes}))
+
+
+if __name__ == "__main__":
+    main()

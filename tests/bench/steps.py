@@ -1,0 +1,241 @@
+#!/usr/bin/env python3
+"""Times what a run does beside what PyTorch, timm and the official DINO code do, in turns on the same machine.
+
+    python tests/bench/steps.py [--rounds 3] [--steps 5] [--only NAME]... [--json FILE]
+
+Two ranks of one thread each, fp32, drawn pictures. Every rank, ours and theirs, is started by the same mpirun: Linux shares
+out the processor by session, and torchrun would give each rank a session of its own. The official DINO code is timed
+where DINO names a checkout. Only the ratios count, since machines differ; their spread says how much to believe.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LOCKSTEP = os.environ.get("LOCKSTEP") or str(REPOSITORY / "build" / "lockstep")
+RSB = REPOSITORY / "jobs" / "rsb" / "recipes" / "a3_resnet50.toml"
+TINY = REPOSITORY / "jobs" / "rsb" / "recipes" / "tiny_cpu.toml"
+DINO = REPOSITORY / "jobs" / "dino" / "recipes" / "vit_small_16.toml"
+RANKS = 2
+WARM_UP = 2
+MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none", *(["--allow-run-as-root"] if os.geteuid() == 0 else []), "-np", str(RANKS)]
+
+
+def last_json(command):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stderr}")
+    return json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
+
+
+def bench(part, recipe, options, *settings):
+    fixed = ("precision=fp32", "compute.threads=1", *settings)
+    return last_json([*MPIRUN, LOCKSTEP, "bench", part, recipe, "--steps", options.steps,
+                      *(word for setting in fixed for word in ("--set", setting))])
+
+
+def peer(name, options):
+    return last_json([*MPIRUN, sys.executable, __file__, "--steps", options.steps, "--peer", name])
+
+
+# --- The peers, run on each rank
+
+
+def join_world():
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=os.environ.get("MASTER_PORT", "29517"),
+                      RANK=os.environ["OMPI_COMM_WORLD_RANK"], WORLD_SIZE=os.environ["OMPI_COMM_WORLD_SIZE"])
+    dist.init_process_group("gloo")
+    torch.manual_seed(dist.get_rank())
+    return torch, dist
+
+
+def report(dist, **numbers):
+    if dist.get_rank() == 0:
+        print(json.dumps(numbers), flush=True)
+    dist.destroy_process_group()
+
+
+def median_seconds(dist, step, steps):
+    seconds = []
+    for _ in range(WARM_UP + steps):
+        dist.barrier()
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[WARM_UP:])
+
+
+def timm_step(steps):
+    torch, dist = join_world()
+    import timm
+    from timm.loss import BinaryCrossEntropy
+    from timm.optim import create_optimizer_v2
+    from torch.nn.parallel import DistributedDataParallel
+
+    last = torch.channels_last
+    model = DistributedDataParallel(timm.create_model("resnet50").to(memory_format=last), gradient_as_bucket_view=True)
+    optimizer = create_optimizer_v2(model, opt="lamb", lr=1e-3, weight_decay=0.02)
+    average = timm.utils.ModelEmaV3(model.module, decay=0.9999)
+    criterion = BinaryCrossEntropy(smoothing=0.0, target_threshold=0.2)
+    images = torch.randn(16, 3, 160, 160).contiguous(memory_format=last)
+    targets = torch.zeros(16, 1000).scatter_(1, torch.randint(0, 1000, (16, 1)), 1.0)
+
+    def step():
+        criterion(model(images), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+        average.update(model.module)
+
+    report(dist, images_per_second=16 * RANKS / median_seconds(dist, step, steps))
+
+
+def dino_step(steps):
+    torch, dist = join_world()
+    sys.path.insert(0, os.environ["DINO"])
+    torch.Tensor.cuda = torch.nn.Module.cuda = lambda self, *_, **__: self  # it is written for GPUs alone
+    import utils
+    import vision_transformer
+    from main_dino import DINOLoss
+    from torch.nn.parallel import DistributedDataParallel
+    from vision_transformer import DINOHead
+
+    outputs, each = 65536, 4
+    student, teacher = (vision_transformer.vit_small(patch_size=16, drop_path_rate=rate) for rate in (0.1, 0.0))
+    student = utils.MultiCropWrapper(student, DINOHead(384, outputs, norm_last_layer=False))
+    teacher = utils.MultiCropWrapper(teacher, DINOHead(384, outputs))
+    student = DistributedDataParallel(student, gradient_as_bucket_view=True)
+    teacher.load_state_dict(student.module.state_dict())
+    teacher.requires_grad_(False)
+    criterion = DINOLoss(outputs, 10, 0.04, 0.07, 30, 100)
+    optimizer = torch.optim.AdamW(utils.get_params_groups(student), lr=1e-4, weight_decay=0.04)
+    crops = [torch.randn(each, 3, side, side) for side in [224] * 2 + [96] * 8]
+
+    def step():
+        with torch.no_grad():
+            targets = teacher(crops[:2])
+        loss = criterion(student(crops), targets, 50)
+        optimizer.zero_grad()
+        loss.backward()
+        utils.clip_gradients(student, 3.0)
+        utils.cancel_gradients_last_layer(50, student, 1)
+        optimizer.step()
+        with torch.no_grad():
+            for mine, follower in zip(student.module.parameters(), teacher.parameters()):
+                follower.mul_(0.996).add_(0.004 * mine.detach())
+
+    report(dist, images_per_second=each * RANKS / median_seconds(dist, step, steps))
+
+
+def gloo_sum(steps):
+    torch, dist = join_world()
+    large, small = torch.ones(25_610_496), torch.ones(1024)
+    seconds = median_seconds(dist, lambda: dist.all_reduce(large), 2 * steps)
+    report(dist, seconds=seconds, small_sum_seconds=median_seconds(dist, lambda: dist.all_reduce(small), 200))
+
+
+def first_step(_):
+    torch, dist = join_world()
+    import timm
+    from timm.optim import create_optimizer_v2
+
+    model = torch.nn.parallel.DistributedDataParallel(timm.create_model("resnet18", num_classes=10))
+    optimizer = create_optimizer_v2(model, opt="lamb", lr=1e-3)
+    model(torch.randn(16, 3, 32, 32)).sum().backward()
+    optimizer.step()
+    report(dist)
+
+
+PEERS = {function.__name__: function for function in (timm_step, dino_step, gloo_sum, first_step)}
+
+
+# --- The pairs: (ours, theirs), each so that more is better
+
+
+def resnet(options):
+    ours = bench("step", RSB, options, "batch.size=32", "average.decay=0.9999")
+    return ours["images_per_second"], peer("timm_step", options)["images_per_second"]
+
+
+def dino(options):
+    ours = bench("step", DINO, options, "batch.size=8")
+    return ours["images_per_second"], peer("dino_step", options)["images_per_second"]
+
+
+def sums(key):
+    def pair(options):
+        return 1 / bench("sum", RSB, options)[key], 1 / peer("gloo_sum", options)[key]
+
+    return pair
+
+
+def start_up(options):
+    with tempfile.TemporaryDirectory() as folder:
+        data, run = Path(folder) / "data", Path(folder) / "run"
+        subprocess.run([LOCKSTEP, "data", "make", data, "--train", "20", "--validation", "4"], check=True, capture_output=True)
+        start = time.perf_counter()
+        ours = subprocess.Popen([*MPIRUN, LOCKSTEP, "train", TINY, "--run", run, "--set", f"data.train={data / 'train'}", "--set",
+                                 f"data.val={data / 'val'}", "--set", "log.every=1"], stderr=subprocess.DEVNULL)
+        while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").stat().st_size:
+            time.sleep(0.005)
+        seconds = time.perf_counter() - start
+        ours.terminate()
+        ours.wait()
+    start = time.perf_counter()
+    subprocess.run([*MPIRUN, sys.executable, __file__, "--peer", "first_step"], check=True, capture_output=True)
+    return 1 / seconds, 1 / (time.perf_counter() - start)
+
+
+# name: what is timed, the least ratio that is asked for, the unit of ours, its pair
+PAIRS = {
+    "resnet50": ("ResNet-50, 160 pixels, LAMB and average, beside timm and DDP", 1.4, "images/s", resnet),
+    "sum": ("the sum of 102 MB, beside gloo", 12.0, "sums/s", sums("seconds")),
+    "small_sum": ("the sum of 4 kB, beside gloo", 1.0, "sums/s", sums("small_sum_seconds")),
+    "start_up": ("from the start to the first update, tiny_cpu, beside torch and timm", 1.0, "1/s", start_up),
+    "dino": ("DINO ViT-S/16, 2 x 224 and 8 x 96 pixels, beside the official code", 1.5, "images/s", dino),
+}
+
+
+def measure(name, options):
+    what, asked, unit, pair = PAIRS[name]
+    rounds = [pair(options) for _ in range(options.rounds)]
+    ratios = sorted(ours / theirs for ours, theirs in rounds)
+    print(f"{what}: {statistics.median(ratios):.2f} times (asked {asked:g}; {ratios[0]:.2f} to {ratios[-1]:.2f}); "
+          f"ours {statistics.median(ours for ours, _ in rounds):.3g} {unit}, "
+          f"theirs {statistics.median(theirs for _, theirs in rounds):.3g}", flush=True)
+    return {"what": what, "asked": asked, "ratio": statistics.median(ratios), "ratios": ratios, "unit": unit,
+            "ours_and_theirs": rounds}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--only", action="append", choices=PAIRS)
+    parser.add_argument("--json", help="also write all figures to this file")
+    parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peer:
+        PEERS[options.peer](options.steps)
+        return
+    names = options.only or [name for name in PAIRS if name != "dino" or os.environ.get("DINO")]
+    figures = {name: measure(name, options) for name in names}
+    if options.json:
+        record = {"date": date.today().isoformat(), "cores": os.cpu_count(), "ranks": RANKS, "figures": figures}
+        Path(options.json).write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

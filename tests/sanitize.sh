@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Builds the unit tests under sanitizers and runs them: `tests/sanitize.sh address` (AddressSanitizer, leaks, undefined
+# behaviour) or `tests/sanitize.sh thread`. Each has a build folder of its own, build/sanitize-KIND.
+# With `all` behind it the tests that link LibTorch too, which take minutes to build.
+set -euo pipefail
+
+kind=${1:-}
+case "$kind" in
+  address) sanitizers=address,undefined ;;
+  thread) sanitizers=thread ;;
+  *) sed -n '2,4s/^# *//p' "$0" >&2; exit 2 ;;
+esac
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=$root/build/sanitize-$kind
+# Those without LibTorch; under `thread` those that have threads.
+tests=(comm_test jobs_test monitoring_test runner_test)
+[ "$kind" = address ] || tests=(comm_test monitoring_test runner_test)
+[ "${2:-}" != all ] || tests+=(comm_torch_test jobs_torch_test runner_torch_test)
+
+LOCKSTEP_BUILD=$build LOCKSTEP_SANITIZE=$sanitizers "$root/deploy/build.sh" "${tests[@]}"
+export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+for test in "${tests[@]}"; do
+  echo "== $test under $sanitizers"
+  "$build/tests/$test"
+done
