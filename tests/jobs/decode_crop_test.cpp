@@ -3,10 +3,12 @@
 
 #include <cstdio>  // jpeglib.h wants FILE
 
+#include <jerror.h>
 #include <jpeglib.h>
 
 #include <algorithm>
 #include <cmath>
+#include <csetjmp>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -172,6 +174,77 @@ TEST(DecodeCrop, OfDamagedPixelsIsTheWholesPart) {
       continue;
     }
     ASSERT_EQ(decode_crop(damaged, box).rgb, crop(whole, box).rgb) << place;
+  }
+}
+
+struct LibjpegErrors : jpeg_error_mgr {
+  std::jmp_buf back;
+  bool cut = false;
+};
+
+bool read_by_libjpeg(jpeg_decompress_struct& jpeg, LibjpegErrors& errors,
+                     const std::vector<std::byte>& file, std::vector<uint8_t>& rgb) {
+  if (setjmp(errors.back)) return false;
+  jpeg_create_decompress(&jpeg);
+  jpeg_mem_src(&jpeg, reinterpret_cast<const unsigned char*>(file.data()), file.size());
+  jpeg_read_header(&jpeg, TRUE);
+  jpeg_start_decompress(&jpeg);
+  const size_t row_bytes = size_t{3} * jpeg.output_width;
+  rgb.resize(row_bytes * jpeg.output_height);
+  while (jpeg.output_scanline < jpeg.output_height) {
+    JSAMPROW row = &rgb[row_bytes * jpeg.output_scanline];
+    jpeg_read_scanlines(&jpeg, &row, 1);
+  }
+  return !errors.cut;
+}
+
+// Empty where libjpeg finds an error, or an end too soon.
+std::vector<uint8_t> by_libjpeg(const std::vector<std::byte>& file) {
+  jpeg_decompress_struct jpeg{};
+  LibjpegErrors errors;
+  jpeg.err = jpeg_std_error(&errors);
+  errors.error_exit = [](j_common_ptr info) {
+    std::longjmp(static_cast<LibjpegErrors*>(info->err)->back, 1);
+  };
+  errors.emit_message = [](j_common_ptr info, int level) {
+    if (level < 0 && info->err->msg_code == JWRN_JPEG_EOF) {
+      static_cast<LibjpegErrors*>(info->err)->cut = true;
+    }
+  };
+  std::vector<uint8_t> rgb;
+  const bool sound = read_by_libjpeg(jpeg, errors, file, rgb);
+  jpeg_destroy_decompress(&jpeg);
+  return sound ? rgb : std::vector<uint8_t>();
+}
+
+std::vector<uint8_t> by_us(const std::vector<std::byte>& file) {
+  try {
+    const Image image = decode(file);
+    return {image.rgb.begin(), image.rgb.end()};
+  } catch (const ImageError&) {
+    return {};
+  }
+}
+
+// Sound, or damaged where the pixels are: our Huffman codes are those of libjpeg.
+TEST(Decode, IsWhatLibjpegMakesOfIt) {
+  jobs::Random random(5, jobs::Purpose::pictures, 0, 0);
+  for (const auto& [horizontal, vertical] : {std::pair(1, 1), {2, 1}, {2, 2}, {4, 1}}) {
+    for (const Size size : kSizes) {
+      const std::vector<std::byte> file =
+          encode(size.width, size.height, {JCS_YCbCr, horizontal, vertical});
+      ASSERT_EQ(by_us(file), by_libjpeg(file));
+      const auto bytes = static_cast<int64_t>(file.size());
+      for (int i = 0; i < 60; ++i) {
+        std::vector<std::byte> damaged = file;
+        for (int64_t flips = random.integer(1, 4); flips > 0; --flips) {
+          const int64_t place = random.integer(std::min<int64_t>(600, bytes / 2), bytes);
+          const bool marker = random.chance(0.3);
+          damaged[static_cast<size_t>(place)] = marker ? std::byte{0xFF} : std::byte(random.bits());
+        }
+        ASSERT_EQ(by_us(damaged), by_libjpeg(damaged)) << size.width << ", " << i;
+      }
+    }
   }
 }
 

@@ -103,14 +103,16 @@ class Opens {
   Descriptor events_;
 };
 
-TEST_F(DataPath, OpensEachShardOnceAndEachFileOnceAnEpoch) {
+TEST_F(DataPath, OpensEachShardOnceAndEachFileAtMostOnceAnEpoch) {
   const std::filesystem::path folder = folder_.path() / "set", shards = folder_.path() / "shards";
   const Dataset set = Dataset::open(folder, Labels::needed);
   pack(set, shards, {.pictures = 48, .threads = 2});
   const Dataset packed = Dataset::open(shards, Labels::needed);
   Opens of_files({folder / "a", folder / "b"}), of_shards({shards});
   load(set, 3, [] {});
-  EXPECT_EQ(of_files.count(), 3 * kPictures);
+  const int64_t opened = of_files.count();
+  EXPECT_LE(opened, 3 * kPictures);
+  EXPECT_GE(opened, 3 * kPictures - 48);  // those that two epochs have in the ring at once
   EXPECT_EQ(of_shards.count(), 0);
   load(packed, 3, [] {});
   EXPECT_EQ(of_files.count(), 0);
