@@ -126,11 +126,6 @@ void Postmortem::say(const std::string& kind, const Diagnosis& diagnosis,
     rank["collateral"] = std::ranges::count(diagnosis.suspects, view.rank) == 0;
     json["ranks"].push_back(std::move(rank));
   }
-  const std::string id = kind == "hang" ? "E801" : "E802";
-  std::string text = diagnosis.text;
-  for (size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 3) {
-    text.replace(at, 1, "\n  ");
-  }
   // For scripts that start the run again elsewhere (deploy/run.sh).
   std::string hosts;
   for (const RankView& view : ranks) {
@@ -138,9 +133,20 @@ void Postmortem::say(const std::string& kind, const Diagnosis& diagnosis,
     if (suspect && hosts.find(view.host + "\n") == std::string::npos) hosts += view.host + "\n";
   }
   write_file(folder_ / "suspect_hosts", hosts);
+  put(folder_ / "report.json", json);
+}
+
+void Postmortem::speak() const {
+  const Json report =
+      Json::parse(get(folder_ / "report.json"), nullptr, /*allow_exceptions=*/false);
+  if (!report.is_object()) return;
+  const std::string id = report.value("kind", "") == "hang" ? "E801" : "E802";
+  std::string text = report.value("text", "");
+  for (size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 3) {
+    text.replace(at, 1, "\n  ");
+  }
   std::fprintf(stderr, "error[%s]: %s\nhelp: records and stacks of all ranks: %s\n", id.c_str(),
                text.c_str(), folder_.c_str());
-  put(folder_ / "report.json", json);
 }
 
 }  // namespace lockstep::runner

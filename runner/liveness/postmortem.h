@@ -32,7 +32,7 @@ class Postmortem {
   /// not changed for a while say so in their state.
   std::vector<RankView> other_nodes();
 
-  /// True for one watcher of all, which then speaks for the job.
+  /// True for one watcher of all, which then finds out and says what it was.
   bool find();
   /// Somebody did.
   bool is_found() const;
@@ -42,8 +42,10 @@ class Postmortem {
   void leave(const std::vector<RankReport>& ranks);
   /// All nodes that live have left their reports.
   bool all_have_left();
-  /// report.json, and one block for people on stderr.
+  /// Writes report.json.
   void say(const std::string& kind, const Diagnosis& diagnosis, const std::vector<RankView>& ranks);
+  /// The report as one block for people on stderr.
+  void speak() const;
 
  private:
   struct Heard {

@@ -234,10 +234,11 @@ void Watcher::report_loss(const RankView& lost) {
   const std::vector<RankView> all = views_of_all();
   leave_reports(/*with_stacks=*/false);
   postmortem_.say("rank_lost", diagnose_loss(lost, all), all);
+  postmortem_.speak();
 }
 
-// Every watcher leaves what its ranks were at; the one that found it first waits for the others,
-// and speaks.
+// Every watcher leaves what its ranks were at; the one that found it first waits for the others
+// and says what it was.
 void Watcher::look_for_hang() {
   if (lost_one_) return;
   const auto hangs = [](const RankView& view) {
@@ -245,16 +246,20 @@ void Watcher::look_for_hang() {
   };
   const bool found = postmortem_.is_found();
   if (!found && std::ranges::none_of(views(), hangs)) return;
-  const bool speaks = !found && postmortem_.find();
+  const bool says = !found && postmortem_.find();
   lost_one_ = true;
   leave_reports(/*with_stacks=*/true);
-  if (speaks) {
+  // The launcher is on the first rank's host: from others it may be out of reach.
+  bool speaks = !ranks_.empty() && views_of_all().front().host == host_;
+  if (says) {
     wait_until(kForOtherNodes, [this] { return postmortem_.all_have_left(); });
     const std::vector<RankView> all = views_of_all();
     postmortem_.say("hang", diagnose_hang(all), all);
+    speaks = speaks || all.front().state.starts_with("its host");
   } else {
     wait_until(2 * kForOtherNodes, [this] { return postmortem_.is_said(); });
   }
+  if (speaks) postmortem_.speak();
   end_ranks();
   end_launcher();
 }

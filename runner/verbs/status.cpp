@@ -22,7 +22,7 @@ using monitoring::duration_text;
 
 constexpr size_t kWidth = 80;          // columns of a terminal
 constexpr size_t kMostRanks = 16;      // of which each has a line of its own
-constexpr size_t kMostComplaints = 8;  // that are told of larger runs
+constexpr size_t kMostComplaints = 8;  // that are told
 constexpr std::chrono::seconds kBetweenLooks{2};
 
 struct Options {
@@ -172,59 +172,59 @@ std::string reliability(const RunStatus& status) {
                           plural(status.description.value("lost_steps", int64_t{0}), "step")));
 }
 
-std::string table_of_ranks(const RunStatus& status) {
-  const double median = median_compute_seconds(status.hosts);
+std::string table_of_ranks(const RunStatus& status, double median) {
   std::string text = fmt::format("\n  {:>5}  {:<16} {:>8}  {:<10} {:>7} {:>7} {:>7}  {}\n", "rank",
                                  "host", "step", "phase", "step s", "compute", "data", "health");
   for (const Heartbeat& host : status.hosts) {
     for (const RankView& rank : host.ranks) {
-      const std::string problem = complaint(rank, host, median);
-      text += fitted(fmt::format("  {:>5}  {:<16} {:>8}  {:<10} {:>7.3f} {:>7.3f} {:>7.3f}  {}",
-                                 rank.rank, fitted(rank.host, 16), rank.step, name_of(rank.phase),
-                                 rank.last_step.step, rank.mean_compute_seconds,
-                                 rank.last_step.data_wait, problem.empty() ? "ok" : problem),
-                     kWidth) +
-              "\n";
+      text += fmt::format("  {:>5}  {:<16} {:>8}  {:<10} {:>7.3f} {:>7.3f} {:>7.3f}  {}\n",
+                          rank.rank, fitted(rank.host, 16), rank.step, name_of(rank.phase),
+                          rank.last_step.step, rank.mean_compute_seconds, rank.last_step.data_wait,
+                          complaint(rank, host, median).empty() ? "ok" : "not ok");
     }
   }
   return text;
 }
 
-// Of many ranks a line for each host, and then those that something is wrong with.
-std::string table_of_hosts(const RunStatus& status) {
-  const double median = median_compute_seconds(status.hosts);
+std::string table_of_hosts(const RunStatus& status, double median) {
   std::string text = fmt::format("\n  {:<24} {:>5} {:>8}  {:>8}  {:>15}  {}\n", "host", "ranks",
                                  "step", "compute", "slowest rank", "health");
-  std::string complaints;
-  size_t told = 0, bad = 0;
   for (const Heartbeat& host : status.hosts) {
     if (host.ranks.empty()) continue;
-    size_t sick = 0;
-    for (const RankView& rank : host.ranks) {
-      const std::string problem = complaint(rank, host, median);
-      if (problem.empty()) continue;
-      ++sick;
-      if (++told <= kMostComplaints)
-        complaints +=
-            fitted(fmt::format("  rank {} on {}: {}", rank.rank, rank.host, problem), kWidth) +
-            "\n";
-    }
-    bad += sick;
+    const auto sick = std::ranges::count_if(
+        host.ranks, [&](const RankView& rank) { return !complaint(rank, host, median).empty(); });
     const auto least = std::ranges::min_element(host.ranks, {}, &RankView::step);
     const auto slowest = std::ranges::max_element(host.ranks, {}, &RankView::mean_compute_seconds);
     text += fmt::format("  {:<24} {:>5} {:>8}  {:>6.3f} s  {:>15}  {}\n", fitted(host.host, 24),
                         host.ranks.size(), least->step, slowest->mean_compute_seconds,
                         slowest->rank, sick == 0 ? "ok" : fmt::format("{} not ok", sick));
   }
-  if (bad > kMostComplaints) complaints += fmt::format("  and {} more\n", bad - kMostComplaints);
-  return text + complaints;
+  return text;
+}
+
+// What is wrong with the ranks that are not ok.
+std::string complaints(const RunStatus& status, double median) {
+  std::string text;
+  size_t bad = 0;
+  for (const Heartbeat& host : status.hosts) {
+    for (const RankView& rank : host.ranks) {
+      const std::string problem = complaint(rank, host, median);
+      if (problem.empty() || ++bad > kMostComplaints) continue;
+      text +=
+          fitted(fmt::format("  rank {} on {}: {}", rank.rank, rank.host, problem), kWidth) + "\n";
+    }
+  }
+  if (bad > kMostComplaints) text += fmt::format("  and {} more\n", bad - kMostComplaints);
+  return text;
 }
 
 std::string health(const RunStatus& status) {
   size_t ranks = 0;
   for (const Heartbeat& host : status.hosts) ranks += host.ranks.size();
   if (status.over() || ranks == 0) return {};
-  return ranks <= kMostRanks ? table_of_ranks(status) : table_of_hosts(status);
+  const double median = median_compute_seconds(status.hosts);
+  return (ranks <= kMostRanks ? table_of_ranks(status, median) : table_of_hosts(status, median)) +
+         complaints(status, median);
 }
 
 // The text of a report has long lines: broken where a word ends.
