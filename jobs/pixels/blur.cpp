@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "jobs/pixels/clones.h"
+#include "comm/clones.h"
 
 namespace lockstep::pixels {
 namespace {

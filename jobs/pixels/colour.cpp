@@ -5,7 +5,7 @@
 #include <cstring>
 #include <numeric>
 
-#include "jobs/pixels/clones.h"
+#include "comm/clones.h"
 #include "jobs/pixels/planes.h"
 
 namespace lockstep::pixels {

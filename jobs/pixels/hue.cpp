@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "jobs/pixels/clones.h"
+#include "comm/clones.h"
 #include "jobs/pixels/planes.h"
 
 namespace lockstep::pixels {

@@ -1,6 +1,6 @@
 #include "jobs/pixels/normalise.h"
 
-#include "jobs/pixels/clones.h"
+#include "comm/clones.h"
 
 namespace lockstep::pixels {
 namespace {

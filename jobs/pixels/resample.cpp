@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "jobs/pixels/clones.h"
+#include "comm/clones.h"
 
 namespace lockstep::pixels {
 namespace {

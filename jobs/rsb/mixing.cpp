@@ -4,7 +4,7 @@
 #include <cmath>
 #include <utility>
 
-#include "jobs/pixels/clones.h"
+#include "comm/clones.h"
 
 namespace lockstep::jobs {
 namespace {

@@ -2,11 +2,8 @@
 #include <cstring>
 #include <numeric>
 
+#include "comm/clones.h"
 #include "runner/kernels/update_scalars.h"
-
-// One source for all x86-64 processors: the loader picks the widest version that runs.
-#define LOCKSTEP_CLONES \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 
 namespace lockstep::runner {
 namespace {
