@@ -18,10 +18,10 @@ using lockstep::ExitCode;
 using lockstep::runner::Chosen;
 using lockstep::runner::World;
 
-// What all ranks find wrong together, rank 0 reports: the others give it time to end the job, and
-// speak only if it has not.
+// What all ranks find wrong together, rank 0 reports: the others give it time to end the job, which
+// takes seconds over busy hosts, and speak only if it has not.
 void give_precedence(const World& world) {
-  if (world.rank() != 0) std::this_thread::sleep_for(std::chrono::seconds(2));
+  if (world.rank() != 0) std::this_thread::sleep_for(std::chrono::seconds(10));
 }
 
 bool is_one_ranks_own(ExitCode code) {

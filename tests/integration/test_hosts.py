@@ -55,11 +55,16 @@ class TwoHosts(SameRunTest):
     def test_a_folder_that_one_host_does_not_see(self):
         own = self.folder / "own"
         own.mkdir()
-        done = call(*self.line("train", self.recipe, "--run", own / "run", on_second=f"mount -t tmpfs tmpfs {own}"),
-                    check=False)
-        self.assertEqual(done.returncode, 73, done.stderr)
-        self.assertEqual(done.stderr.count("error["), 1, done.stderr)
-        self.assertIn(f"error[E503]: rank 1: node2 does not see the run's folder '{own}/run'", done.stderr)
+        unseen = f"mount -t tmpfs tmpfs {own}"
+        for preflight, code, words in (
+                ("strict", 77, f"error[E703]: run folder: rank 1 on node2: does not see what rank 0 writes to '{own}'"),
+                ("off", 73, f"error[E503]: rank 1: node2 does not see the run's folder '{own}/off'")):
+            with self.subTest(preflight=preflight):
+                done = call(*self.line("train", self.recipe, "--run", own / preflight, "--set",
+                                       f"check.preflight={preflight}", on_second=unseen), check=False)
+                self.assertEqual(done.returncode, code, done.stderr)
+                self.assertEqual(done.stderr.count("error["), 1, done.stderr)
+                self.assertIn(words, done.stderr)
 
     def test_a_link_that_is_cut_in_mid_step(self):
         folder = self.folder / "cut"

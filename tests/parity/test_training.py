@@ -230,9 +230,6 @@ class LambTraining(TrainingTest):
 
     def test_without_fast_paths(self):
         self.assert_lamb("plain", 1e-4, 0.02, BinaryCrossEntropy(), [], model="resnet18", LOCKSTEP_PLAIN="all")
-        self.assert_lamb("fast", 1e-4, 0.02, BinaryCrossEntropy(), [], model="resnet18")
-        plain, fast = (read_metrics(self.folder / name) for name in ("plain", "fast"))
-        self.assertNotEqual(plain[STEPS]["loss"], fast[STEPS]["loss"], "no fast path was taken")
 
 
 class OtherOptimizers(TrainingTest):
