@@ -19,7 +19,10 @@ class Readme(RunTest):
         """A folder that looks like the clone to a command."""
         (self.folder / "build").symlink_to(Path(LOCKSTEP).parent)
         (self.folder / "deploy").symlink_to(REPOSITORY / "deploy")
-        for job, name, text in (("rsb", "a3_resnet50", RECIPE), ("dino", "vit_small_16", DINO_RECIPE)):
+        small = (("rsb", "a3_resnet50", RECIPE.replace("[model]\n", "[model]\nclasses = 10\n").replace("shards = 4\n", "")),
+                 ("dino", "vit_small_16", DINO_RECIPE.replace(
+                     "[evaluation]\n", "[evaluation]\nlinear_epochs = 1\nlinear_batch_size = 64\n")))
+        for job, name, text in small:
             folder = self.folder / "jobs" / job / "recipes"
             folder.mkdir(parents=True)
             (folder / f"{name}.toml").write_text(text.replace('"{data}/train"', '""').replace('"{data}/val"', '""'))
