@@ -79,7 +79,8 @@ class Bench(RunTest):
     def test_sum(self):
         for ranks in (1, 2):
             answer = self.bench("sum", self.recipe, "--steps", 2, ranks=ranks)
-            self.assertEqual(sorted(answer), ["bytes", "seconds"])
+            self.assertEqual(sorted(answer), ["bytes", "seconds", "small_sum_seconds"])
+            self.assertGreater(answer["small_sum_seconds"], 0.0)
             self.assertGreater(answer["bytes"], 4 * RESNET18_PARAMETERS)
             self.assertLess(answer["bytes"], 4.1 * RESNET18_PARAMETERS)
 
