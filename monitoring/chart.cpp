@@ -38,8 +38,9 @@ struct Axis {
   void settle(double air) {
     if (!(low <= high)) low = logarithmic ? 0.1 : 0.0, high = 1.0;
     if (logarithmic) {
-      const double factor = std::max(std::pow(high / low, air), low == high ? 2.0 : 1.0);
-      low /= factor, high *= factor;
+      const double room = low == high ? 0.3 : air * (std::log10(high) - std::log10(low));
+      low = std::max(low / std::pow(10.0, room), std::numeric_limits<double>::min());
+      high = std::min(high * std::pow(10.0, room), std::numeric_limits<double>::max());
       return;
     }
     double room = air * (high - low);
@@ -280,8 +281,9 @@ void draw_as_bars(const Chart& chart, const Rectangle& plot, Canvas& canvas) {
 std::vector<double> ticks(double low, double high, int count, bool logarithmic, bool whole) {
   std::vector<double> values;
   if (logarithmic) {
-    const bool wide = std::log10(high / low) > 2.5;
-    const int every = std::max(1, static_cast<int>(std::log10(high / low)) / std::max(1, count));
+    const double decades = std::log10(high) - std::log10(low);
+    const bool wide = decades > 2.5;
+    const int every = std::max(1, static_cast<int>(decades) / std::max(1, count));
     for (int decade = static_cast<int>(std::floor(std::log10(low))); decade <= std::log10(high);
          decade += every) {
       for (const double factor : {1.0, 2.0, 5.0}) {
@@ -296,8 +298,9 @@ std::vector<double> ticks(double low, double high, int count, bool logarithmic, 
   const double unit = rough / power;
   double step = power * (unit < 1.5 ? 1 : unit < 3.5 ? 2 : unit < 7.5 ? 5 : 10);
   if (whole) step = std::max(1.0, step);
-  for (double i = std::ceil(low / step); i * step <= high + step * 1e-9; ++i)
-    values.push_back(i == 0.0 ? 0.0 : i * step);
+  const double first = std::ceil(low / step);
+  for (int i = 0; i <= 2 * count + 2 && (first + i) * step <= high + step * 1e-9; ++i)
+    values.push_back(first + i == 0.0 ? 0.0 : (first + i) * step);
   return values;
 }
 

@@ -31,6 +31,13 @@ double unix_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+// What came on top since it was last asked; a loader that began anew counts from 0 again.
+double growth(double& before, double now) {
+  const double more = now < before ? now : now - before;
+  before = now;
+  return more;
+}
+
 }  // namespace
 
 struct RunMetrics::Values {
@@ -80,6 +87,10 @@ struct RunMetrics::Values {
                                                30.0, 60.0});
   Gauge& data_wait = gauge("lockstep_data_wait_seconds");
   Family<Counter>& phases = counters("lockstep_phase_seconds_total");
+  Gauge& queue_depth = gauge("lockstep_data_queue_depth");
+  Gauge& queue_capacity = gauge("lockstep_data_queue_capacity");
+  Counter& read_bytes = counter("lockstep_data_read_bytes_total");
+  Counter& decode_seconds = counter("lockstep_data_decode_seconds_total");
   Counter& unreadable_samples = counter("lockstep_unreadable_samples_total");
   // Checkpoints
   Family<Gauge>& saved_time = gauges("lockstep_checkpoint_last_success_timestamp_seconds");
@@ -101,6 +112,7 @@ struct RunMetrics::Values {
   std::map<RunState, Gauge*> states;
   std::map<std::string_view, Counter*> phase;
   int64_t samples_before = 0;
+  double read_bytes_before = 0.0, decode_seconds_before = 0.0;
   int64_t first_step = -1;  // that this launch reported
   std::chrono::steady_clock::time_point first_step_time;
 
@@ -169,6 +181,10 @@ void RunMetrics::update(const StepReport& report) {
   v.phase["compute"]->Increment(report.compute_seconds);
   v.phase["sum"]->Increment(report.sum_seconds);
   v.phase["update"]->Increment(report.update_seconds);
+  v.queue_depth.Set(static_cast<double>(report.shards_ready));
+  v.queue_capacity.Set(static_cast<double>(report.shards_ahead));
+  v.read_bytes.Increment(growth(v.read_bytes_before, static_cast<double>(report.bytes_read)));
+  v.decode_seconds.Increment(growth(v.decode_seconds_before, report.decode_seconds));
   v.unreadable_samples.Increment(static_cast<double>(report.unreadable_samples) -
                                  v.unreadable_samples.Value());
   v.sum_bytes.Increment(static_cast<double>(v.launch.sum_bytes));

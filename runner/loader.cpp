@@ -175,6 +175,10 @@ class Loader::Work {
     const std::lock_guard lock(mutex_);
     return bytes_read_;
   }
+  int64_t shards_ready() const {
+    const std::lock_guard lock(mutex_);
+    return std::ranges::count(shards_, true, &Shard::done);
+  }
 
  private:
   struct Shard {
@@ -348,5 +352,6 @@ void Loader::release() { work_->release(); }
 LoaderSeconds Loader::seconds() const { return work_->seconds(); }
 int64_t Loader::files_read() const { return work_->files_read(); }
 int64_t Loader::bytes_read() const { return work_->bytes_read(); }
+int64_t Loader::shards_ready() const { return work_->shards_ready(); }
 
 }  // namespace lockstep::runner

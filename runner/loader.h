@@ -84,6 +84,8 @@ class Loader {
   /// Files that were read, those of a cache too, and their bytes.
   int64_t files_read() const;
   int64_t bytes_read() const;
+  /// Shards that are whole and not yet used.
+  int64_t shards_ready() const;
 
  private:
   class Work;

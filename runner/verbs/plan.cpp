@@ -8,6 +8,7 @@
 #include "runner/run_bytes.h"
 #include "runner/run_directory.h"
 #include "runner/run_plan.h"
+#include "runner/scaling.h"
 #include "runner/source.h"
 #include "runner/verbs/options.h"
 #include "runner/verbs/verbs.h"
@@ -20,6 +21,8 @@ struct Options {
   int64_t world = 0;
   int64_t samples = 0;
   bool json = false;
+  std::string link, node_link = "450GB";
+  ScalingInputs scaling;
   std::vector<std::string> overrides;
 };
 
@@ -86,12 +89,54 @@ RunPlan make(const Options& options, const World& world) {
   return plan;
 }
 
+// In what longer worlds a step would take, at the same batch of a rank.
+nlohmann::ordered_json describe_scaling(const RunPlan& plan, const Options& options) {
+  ScalingInputs inputs = options.scaling;
+  inputs.link_bytes_per_second = parse_bandwidth(options.link);
+  inputs.node_bytes_per_second = parse_bandwidth(options.node_link);
+  std::vector<comm::Segment> segments;
+  int64_t offset = 0;
+  for (const jobs::NamedShape& parameter : plan.job->parameters()) {
+    segments.push_back({offset, parameter.elements()});
+    offset += parameter.elements();
+  }
+  const comm::BucketPlan buckets = comm::plan_buckets(segments);
+  const auto tail = static_cast<double>(bytes_of(plan).buffers);
+  nlohmann::ordered_json steps = nlohmann::ordered_json::array();
+  for (const int64_t world : {1, 8, 64, 512, 4096}) {
+    const ScaledStep step = scale_step(inputs, buckets.buckets, tail, world);
+    steps.push_back({{"world", world},
+                     {"step_seconds", step.seconds},
+                     {"sum_seconds", step.sum_seconds},
+                     {"exposed_seconds", step.exposed_seconds},
+                     {"waiting_seconds", step.waiting_seconds},
+                     {"efficiency", step.efficiency}});
+  }
+  return steps;
+}
+
+void print_scaling(const nlohmann::ordered_json& steps) {
+  std::cout << "# ranks     step ms      sum ms  exposed ms  waiting ms  efficiency %\n";
+  for (const auto& step : steps) {
+    const auto milliseconds = [&step](const char* name) { return 1e3 * step[name].get<double>(); };
+    std::cout << fmt::format(
+        "# {:5} {:11.3f} {:11.3f} {:11.3f} {:11.3f} {:13.2f}\n", step["world"].get<int64_t>(),
+        milliseconds("step_seconds"), milliseconds("sum_seconds"), milliseconds("exposed_seconds"),
+        milliseconds("waiting_seconds"), 100.0 * step["efficiency"].get<double>());
+  }
+}
+
 ExitCode show_plan(const World& world, const Options& options) {
   const RunPlan plan = make(options, world);
+  nlohmann::ordered_json scaling;
+  if (!options.link.empty()) scaling = describe_scaling(plan, options);
   if (options.json) {
-    std::cout << describe(plan).dump() << std::endl;
+    nlohmann::ordered_json description = describe(plan);
+    if (!scaling.is_null()) description["scaling"] = scaling;
+    std::cout << description.dump() << std::endl;
   } else {
     print(plan, options.world > 0 ? options.world : 1);
+    if (!scaling.is_null()) print_scaling(scaling);
   }
   return ExitCode::done;
 }
@@ -119,6 +164,37 @@ std::shared_ptr<Options> add_options(CLI::App& verb) {
   return options;
 }
 
+void add_scaling(CLI::App& verb, Options& options) {
+  ScalingInputs& scaling = options.scaling;
+  CLI::Option* link =
+      verb.add_option("--link", options.link,
+                      "reckon a step of 8 to 4096 ranks, each with the batch of one, over links "
+                      "between nodes of so much, as 400Gb or 50GB");
+  CLI::Option* seconds =
+      verb.add_option("--step-seconds", scaling.compute_seconds,
+                      "for --link: the compute_seconds that bench step gives for one rank")
+          ->type_name("S")
+          ->check(CLI::PositiveNumber)
+          ->needs(link);
+  link->needs(seconds);
+  verb.add_option("--update-seconds", scaling.update_seconds, "for --link: its update_seconds")
+      ->type_name("S")
+      ->check(CLI::NonNegativeNumber)
+      ->needs(link);
+  verb.add_option("--spread", scaling.spread,
+                  "for --link: the standard deviation of a rank's computing, as a share of it")
+      ->check(CLI::Range(0.0, 1.0))
+      ->needs(link);
+  verb.add_option("--node-ranks", scaling.node_ranks, "for --link: ranks of a node")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->needs(link);
+  verb.add_option("--node-link", options.node_link, "for --link: a rank's bandwidth in its node")
+      ->capture_default_str()
+      ->needs(link);
+}
+
 }  // namespace
 
 void add_validate(CLI::App& app, Chosen& chosen) {
@@ -136,6 +212,7 @@ void add_plan(CLI::App& app, Chosen& chosen) {
       app.add_subcommand("plan", "show the resolved recipe, its steps, schedules and memory");
   const auto options = add_options(*verb);
   verb->add_option("SOURCE", options->source, "a recipe or a run")->required();
+  add_scaling(*verb, *options);
   verb->callback([options, &chosen] {
     chosen = [options](World& world) { return show_plan(world, *options); };
   });

@@ -1,7 +1,6 @@
 """deploy/run.sh starts again what was broken, and what comes out has the bits of a run that nobody touched."""
 
 import os
-import random
 import signal
 import subprocess
 import unittest
@@ -11,17 +10,6 @@ from support import (LOCKSTEP, MPIRUN, RUN_SH, Launcher, RestartedTest, children
 
 
 class Restarts(RestartedTest):
-
-    def test_killed_ranks_cost_nothing_but_time(self):
-        folder = self.folder / "killed"
-        script = self.start(folder)
-        draw = random.Random(7)
-        for step in (4, 11, 19):
-            wait_for_step(folder, step, script)
-            os.kill(draw.choice(ranks_of(self.launcher_of(script))), signal.SIGKILL)
-        done = self.ok(finish(script))
-        self.assertEqual(done.err.count("run.sh: ended with code 137; starting again"), 3, done.err)
-        self.assert_same_run(folder)
 
     def test_a_run_that_comes_no_further_is_given_up(self):
         folder = self.folder / "stuck"

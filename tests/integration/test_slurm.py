@@ -136,7 +136,7 @@ class Jobs(SameRunTest):
         self.assert_same_run(self.folder / "cancelled")
 
     def test_what_a_node_has_in_memory_is_gone_on_from(self):
-        for launcher, every in (("mpirun", 1), ("srun", 1), ("srun", 0)):
+        for launcher, every in (("mpirun", 1), ("srun", 0)):
             with self.subTest(launcher=launcher, memory_every=every):
                 name = f"memory-{launcher}-{every}"
                 settings = ("--set", "checkpoint.every=0", "--set", f"checkpoint.memory_every={every}")

@@ -72,7 +72,7 @@ TEST(Draw, SurvivesWhatCannotBeDrawn) {
   for (const auto kind : {Chart::Kind::curves, Chart::Kind::stacked}) {
     for (const bool logarithmic : {false, true}) {
       for (const std::vector<double>& y :
-           {std::vector<double>{}, {nan}, {0.0}, {-1.0, -1.0}, {1e300, 1e-300}}) {
+           {std::vector<double>{}, {nan}, {0.0}, {-1.0, -1.0}, {1e300, 1e-300}, {1e16, 1e16 + 2}}) {
         Canvas canvas(folder.path() / "chart.svg", 400, 300);
         draw({.title = "t",
               .kind = kind,
