@@ -28,7 +28,7 @@ std::unique_ptr<PictureCache> make_cache(const RunOptions& options, const fs::pa
   const auto kind = options.cache.kind == CacheOptions::Kind::files ? PictureCache::Kind::files
                                                                     : PictureCache::Kind::decoded;
   if (!first) {
-    return std::make_unique<PictureCache>(PictureCache::open(file, kind, set.size()));
+    return std::make_unique<PictureCache>(PictureCache::open(file, kind));
   }
   int64_t bytes = options.cache.bytes;
   if (bytes == 0) bytes = static_cast<int64_t>(fs::space(file.parent_path()).available / 2);

@@ -258,13 +258,15 @@ class Loader::Work {
   void make() {
     std::unique_lock lock(mutex_);
     for (;;) {
+      const Stopwatch watch;
       to_make_.wait(lock, [this] { return ending_ || !read_.empty(); });
+      seconds_.idle += watch.seconds();
       if (ending_) return;
       const std::shared_ptr<Picture> picture = std::move(read_.front());
       read_.pop_front();
       waiting_.erase(picture->sample);  // nobody joins any more
       --ahead_;
-      to_read_.notify_one();
+      if (ahead_ <= kFilesAhead / 2) to_read_.notify_one();  // not for each file: they come in runs
       lock.unlock();
       Made made;
       const std::exception_ptr failure = failure_of([&] { make_picture(*picture, made); });

@@ -43,6 +43,7 @@ struct LoaderSeconds {
   double read = 0.0;  // of all readers, who wait for the file system together
   jobs::MakerSeconds make;
   double finish = 0.0;  // what needs a whole shard: mixing, normalisation
+  double idle = 0.0;    // of the threads that make samples, for files
   double wait = 0.0;
 };
 

@@ -58,22 +58,22 @@ PictureCache PictureCache::make(const std::filesystem::path& path, Kind kind, in
   // written by calls that can fail.
   if (const int error = ::posix_fallocate(file.number(), 0, table)) fail_to("write", path, error);
   if (::ftruncate(file.number(), table + bytes) != 0) fail_to("write", path, errno);
-  PictureCache cache(std::move(file), kind, pictures, static_cast<size_t>(table + bytes));
+  PictureCache cache(std::move(file), kind, static_cast<size_t>(table + bytes));
   auto& header = *reinterpret_cast<Header*>(cache.memory_);
   header.limit = table + bytes;
   header.end = table;
   return cache;
 }
 
-PictureCache PictureCache::open(const std::filesystem::path& path, Kind kind, int64_t pictures) {
+PictureCache PictureCache::open(const std::filesystem::path& path, Kind kind) {
   Descriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (file.number() < 0) fail_to("open", path, errno);
   const off_t bytes = ::lseek(file.number(), 0, SEEK_END);
   if (bytes < 0) fail_to("open", path, errno);
-  return {std::move(file), kind, pictures, static_cast<size_t>(bytes)};
+  return {std::move(file), kind, static_cast<size_t>(bytes)};
 }
 
-PictureCache::PictureCache(Descriptor file, Kind kind, int64_t, size_t mapped_bytes)
+PictureCache::PictureCache(Descriptor file, Kind kind, size_t mapped_bytes)
     : file_(std::move(file)), kind_(kind), mapped_bytes_(mapped_bytes) {
   void* memory = ::mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
                         file_.number(), 0);

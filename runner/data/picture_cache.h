@@ -23,7 +23,7 @@ class PictureCache {
   static PictureCache make(const std::filesystem::path& file, Kind kind, int64_t pictures,
                            int64_t bytes);
   /// One that another rank has made so. Throws WriteError (E501).
-  static PictureCache open(const std::filesystem::path& file, Kind kind, int64_t pictures);
+  static PictureCache open(const std::filesystem::path& file, Kind kind);
   ~PictureCache();
   PictureCache(PictureCache&& other) noexcept;
   PictureCache& operator=(PictureCache&&) = delete;
@@ -44,7 +44,7 @@ class PictureCache {
  private:
   struct Header;
   struct Entry;
-  PictureCache(Descriptor file, Kind kind, int64_t pictures, size_t mapped_bytes);
+  PictureCache(Descriptor file, Kind kind, size_t mapped_bytes);
   Entry& entry(int64_t sample) const;
   bool holds(std::span<const std::byte> bytes) const;
   bool keep(int64_t sample, std::span<const std::byte> bytes);

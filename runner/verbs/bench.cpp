@@ -59,16 +59,15 @@ uint64_t sum_over_ranks(uint64_t mine, comm::Communicator& communicator) {
   return std::accumulate(all.begin(), all.end(), uint64_t{0});
 }
 
-// How a loader did over `seconds` by the clock: what its threads did, in shares of their time.
-Numbers describe(const LoaderSeconds& spent, double seconds, int threads) {
-  const double all = seconds * threads;
+// What the threads of a loader did, in shares of all that they did.
+Numbers describe(const LoaderSeconds& spent) {
   const jobs::MakerSeconds& make = spent.make;
-  const double busy = make.decode + make.resample + make.operations + spent.finish;
+  const double all = make.decode + make.resample + make.operations + spent.finish + spent.idle;
   return {{"decode_share", make.decode / all},
           {"resample_share", make.resample / all},
           {"operations_share", make.operations / all},
           {"finish_share", spent.finish / all},
-          {"wait_share", std::max(0.0, 1.0 - busy / all)}};
+          {"wait_share", spent.idle / all}};
 }
 
 Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options) {
@@ -107,7 +106,7 @@ Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options
       {"megabytes_per_second",
        1e-6 * static_cast<double>(loader.bytes_read()) * world.size() / my_seconds},
       {"read_milliseconds", 1e3 * spent.read / static_cast<double>(loader.files_read())}};
-  numbers.update(describe(spent, my_seconds, threads));
+  numbers.update(describe(spent));
   if (options.hash) {
     numbers["hash"] = fmt::format("{:016x}", sum_over_ranks(hash, world.communicator()));
   }

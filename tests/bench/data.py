@@ -150,6 +150,7 @@ def main():
         return
     rsb = (RSB, "model.classes=0", "augmentation.repeats=1")
     compare(options, "timm, RandAugment", timm_loader, *rsb)
+    compare(options, "timm, RandAugment, ours with A2's three repeats of a picture", timm_loader, *rsb[:2])
     if has_dali():
         compare(options, "DALI, cubic", dali_loader, *rsb, "augmentation.rand_augment=", "augmentation.mixup=0",
                 "augmentation.cutmix=0")

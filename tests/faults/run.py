@@ -172,7 +172,7 @@ class Faults(SameRunTest):
             with self.subTest(phase):
                 rank, step = (0, 10) if phase == "checkpoint" else (1, 12 * 2 if phase == "evaluation" else 8)
                 folder = self.folder / f"stopped-{phase}"
-                done = run("train", self.recipe, "--run", folder, "--set", "check.hang_after=2s", "--set",
+                done = run("train", self.recipe, "--run", folder, "--set", "check.hang_after=6s", "--set",
                            "evaluation.every=1", ranks=2, LOCKSTEP_FAULT=f"stop_{phase}@rank{rank}:step{step}")
                 self.assert_error(done, 70, "E801", f"rank {rank} on ", f"in {phase} of step {step + 1}",
                                   "stopped by a signal")

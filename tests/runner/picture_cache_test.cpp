@@ -37,7 +37,7 @@ bool equal(std::span<const std::byte> a, std::span<const std::byte> b) {
 TEST(PictureCache, ShowsToEveryRankWhatOneOfThemKept) {
   const TemporaryFolder folder;
   PictureCache mine = PictureCache::make(folder.path() / "cache", Kind::files, 3, 1 << 20);
-  PictureCache theirs = PictureCache::open(folder.path() / "cache", Kind::files, 3);
+  PictureCache theirs = PictureCache::open(folder.path() / "cache", Kind::files);
   std::filesystem::remove(folder.path() / "cache");
   EXPECT_TRUE(theirs.find(1).empty());
   mine.keep_file(1, bytes_of_text("first"));
@@ -83,7 +83,7 @@ TEST(PictureCache, IsRefusedWhereItHasNoPlace) {
   const TemporaryFolder folder;
   EXPECT_THROW(PictureCache::make(folder.path() / "absent" / "cache", Kind::files, 3, 1000),
                WriteError);
-  EXPECT_THROW(PictureCache::open(folder.path() / "cache", Kind::files, 3), WriteError);
+  EXPECT_THROW(PictureCache::open(folder.path() / "cache", Kind::files), WriteError);
 }
 
 }  // namespace
