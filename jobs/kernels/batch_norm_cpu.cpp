@@ -30,11 +30,12 @@ LOCKSTEP_INLINE void add_to(const Vector* tile, double factor, double* sums) {
   }
 }
 
-// What comes back through the relu that gave y.
+// What comes back through the relu that gave y; here and there what is no number passes, so that it
+// is seen in the loss.
 template <bool kRelu>
 LOCKSTEP_INLINE Vector gradient_at(const float* of_y, const float* y, int64_t i) {
   if constexpr (!kRelu) return at(of_y + i);
-  return at(y + i) > 0.0f ? at(of_y + i) : Vector{};
+  return at(y + i) <= 0.0f ? Vector{} : at(of_y + i);
 }
 
 LOCKSTEP_CLONES void sums_of_block(int64_t rows, int64_t channels, const float* x,
@@ -93,7 +94,7 @@ LOCKSTEP_INLINE void forward_rows(int64_t rows, int64_t channels, const float* x
       const int64_t i = row * channels + c;
       Vector value = at(x + i) * at(scale + c) + at(shift + c);
       if constexpr (kShortcut) value += at(shortcut + i);
-      if constexpr (kRelu) value = value > 0.0f ? value : Vector{};
+      if constexpr (kRelu) value = value < 0.0f ? Vector{} : value;
       at(y + i) = value;
     }
   }

@@ -11,6 +11,8 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace lockstep::jobs {
 namespace {
 
@@ -90,6 +92,13 @@ TEST_P(FusedNorm, GivesTheSameBitsOnAnyNumberOfThreads) {
   EXPECT_TRUE(at::equal(one.y, three.y));
   EXPECT_TRUE(at::equal(one.of_x, three.of_x));
   EXPECT_TRUE(at::equal(one.of_weight, three.of_weight));
+}
+
+TEST_P(FusedNorm, LetsThroughWhatIsNoNumber) {
+  x_.mutable_data_ptr<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+  const Result fused = run(true, at::kFloat), plain = run(false, at::kFloat);
+  EXPECT_TRUE(at::equal(fused.y.isnan(), plain.y.isnan()));
+  EXPECT_TRUE(at::equal(fused.of_x.isnan(), plain.of_x.isnan()));
 }
 
 TEST_P(FusedNorm, EvaluatesByTheRunningStatistics) {
