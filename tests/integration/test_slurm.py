@@ -115,17 +115,6 @@ class Jobs(SameRunTest):
         self.assertIn("stopped as asked, saved", self.log("pre-empted"))
         self.assert_same_run(self.folder / "pre-empted")
 
-    def test_a_node_that_fails(self):
-        job = self.submit("mpirun", "node")
-        self.wait_for_step("node", 8, job)
-        self.slurm.kill_node("node2")
-        self.slurm.wait("the end of the node", lambda: "down" in self.slurm.client("sinfo", "-h", "-n", "node2", "-o",
-                                                                                   "%T").stdout)
-        self.slurm.start_node("node2")
-        self.slurm.start_again(job)
-        self.assert_ends("node", job, "COMPLETED", "0:0")
-        self.assert_same_run(self.folder / "node")
-
     def test_cancelled(self):
         job = self.submit("mpirun", "cancelled")
         self.wait_for_step("cancelled", 8, job)
