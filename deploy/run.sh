@@ -39,8 +39,12 @@ launch() {
   local words=(train "$recipe" --run "$run")
   [ ! -e "$run/recipe.toml" ] || words=(resume "$run")
   local start=("${MPIRUN:-mpirun}" -np "$ranks" ${hosts:+--host "$hosts"})
-  # -K: a rank that dies ends the others.
-  [ "$by" = mpirun ] || start=(srun --mpi=pmix -K -n "$ranks" ${hosts:+-w "$(enough_hosts)"})
+  if [ "$by" = srun ]; then
+    local names
+    names=$(enough_hosts)
+    # -K: a rank that dies ends the others. A job's environment asks for all of its nodes.
+    start=(srun --mpi=pmix -K -n "$ranks" ${names:+-N "$(wc -w <<< "${names//,/ }")" -w "$names"})
+  fi
   "${start[@]}" ${options[@]+"${options[@]}"} "${LOCKSTEP:-lockstep}" "${words[@]}" "$@" &
   launcher=$!
   code=0

@@ -149,23 +149,28 @@ class Jobs(SameRunTest):
     def test_the_time_limit(self):
         # Slurm sends the signal up to a minute early, here within seconds: in a step, or while the run starts.
         long = ("--set", "schedule.epochs=2000", "--set", "evaluation.every=0")
-        job = self.submit("mpirun", "limit", *long, options=("--time=1", "--signal=B:USR2@58"))
-        self.slurm.wait("the requeue", lambda: self.slurm.job(job).get("Restarts") == "1", 90)
-        self.assertIn("stopped as asked, saved", self.log("limit"))
-        reached = rows(self.folder / "limit")[-1]["step"]
-        # The time that is left to a job of a minute may end it before it is there again.
-        self.slurm.client("scontrol", "update", f"job={job}", "TimeLimit=5", check=True)
-        self.slurm.start_again(job)
-        self.wait_for_step("limit", reached + 3, job)
-        self.slurm.client("scancel", job, check=True)
-        resumed = hashes(self.folder / "limit")
+        jobs = {f"limit-{launcher}": self.submit(launcher, f"limit-{launcher}", *long, options=("--time=1", "--signal=B:USR2@58"))
+                for launcher in ("mpirun", "srun")}
+        reached = {}
+        for name, job in jobs.items():
+            self.slurm.wait("the requeue", lambda j=job: self.slurm.job(j).get("Restarts") == "1", 90)
+            self.assertIn("stopped as asked, saved", self.log(name))
+            reached[name] = rows(self.folder / name)[-1]["step"]
+            # The time that is left to a job of a minute may end it before it is there again.
+            self.slurm.client("scontrol", "update", f"job={job}", "TimeLimit=5", check=True)
+        for name, job in jobs.items():
+            self.slurm.start_again(job)
+            self.wait_for_step(name, reached[name] + 3, job)
+            self.slurm.client("scancel", job, check=True)
+        last = max(reached.values()) + 3
         alone = start("train", self.recipe, "--run", self.folder / "limit-alone", *long)
-        wait_for_step(self.folder / "limit-alone", reached + 3, alone)
+        wait_for_step(self.folder / "limit-alone", last, alone)
         alone.kill()
         finish(alone)
         expected = hashes(self.folder / "limit-alone")
-        self.assertEqual([resumed[step] for step in range(1, reached + 4)],
-                         [expected[step] for step in range(1, reached + 4)])
+        for name, step in reached.items():
+            resumed = hashes(self.folder / name)
+            self.assertEqual([resumed[i] for i in range(1, step + 4)], [expected[i] for i in range(1, step + 4)], name)
 
     def test_pre_empted(self):
         job = self.submit("srun", "pre-empted")
