@@ -128,7 +128,7 @@ void add_bench_part(CLI::App& parent, const BenchPart& part, Chosen& chosen) {
   if (options->part == "step") {
     verb->add_option("--profile", options->profile,
                      "also: where the step goes, in words on stderr and as a picture (.svg or "
-                     ".png) [step-profile.svg]")
+                     ".png)")
         ->type_name("FILE")
         ->expected(0, 1)
         ->default_str("step-profile.svg");
