@@ -9,8 +9,8 @@
 
 #include "runner/batch_tensors.h"
 #include "runner/data_sets.h"
+#include "runner/operator_profile.h"
 #include "runner/stopwatch.h"
-#include "runner/utilization.h"
 
 namespace lockstep::runner {
 int data_threads(const RunOptions& options, const World& world) {
@@ -99,8 +99,8 @@ StepResult Training::sum_over_shards() {
   data_wait_seconds_ = compute_seconds_ = 0.0;
   const at::Device device = model_.arenas.parameters.device();
   Votes mine = votes();
-  std::optional<OperationCounter> counter;
-  if (publisher_ && peak_ > 0.0 && step_operations_ == 0) counter.emplace();
+  std::optional<OperatorProfile> counter;
+  if (publisher_ && peak_ > 0.0 && step_operations_ == 0.0) counter.emplace(device);
   const int64_t each = plan_.options.shards / world_.size();
   for (int64_t i = 0; i < each; ++i) {
     enter(Phase::data);
@@ -124,7 +124,9 @@ StepResult Training::sum_over_shards() {
   const Stopwatch watch;
   const StepResult sums = step_.finish_sums();
   sum_seconds_ = watch.seconds();
-  if (counter) step_operations_ = counter->count();
+  if (counter) {
+    for (const OperatorCost& cost : counter->costs()) step_operations_ += cost.operations;
+  }
   return sums;
 }
 

@@ -96,8 +96,8 @@ class Training {
   double sum_seconds_ = 0.0;
   double update_seconds_ = 0.0;
   double step_seconds_ = 0.0;
-  double peak_ = 0.0;            // operations a second of this rank's GPU; 0: not known
-  int64_t step_operations_ = 0;  // of a step of this rank; 0: not counted yet
+  double peak_ = 0.0;             // operations a second of this rank's GPU; 0: not known
+  double step_operations_ = 0.0;  // of a step of this rank; 0: not counted yet
   double saved_at_seconds_ = 0.0;
   double waited_seconds_ = 0.0;  // for the last copy
   int unsaved_ = 0;              // checkpoints in a row that could not be written

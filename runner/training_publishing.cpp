@@ -13,11 +13,11 @@
 #include "monitoring/rank_metrics.h"
 #include "runner/build_info.h"
 #include "runner/contact_sheet.h"
+#include "runner/gpu_peak.h"
 #include "runner/liveness/node_ranks.h"
 #include "runner/rank_placement.h"
 #include "runner/run_history.h"
 #include "runner/training.h"
-#include "runner/utilization.h"
 
 namespace lockstep::runner {
 namespace {
@@ -202,8 +202,7 @@ void Training::report(const StepResult& sums, jobs::Measures evaluation) {
       .decode_seconds = loader_->seconds().make.decode,
       .unreadable_samples = {{"file", unreadable_.count(UnreadableSample::Kind::file)},
                              {"picture", unreadable_.count(UnreadableSample::Kind::picture)}},
-      .utilization =
-          peak_ > 0.0 ? static_cast<double>(step_operations_) / step_seconds_ / peak_ : 0.0,
+      .utilization = peak_ > 0.0 ? step_operations_ / step_seconds_ / peak_ : 0.0,
       .stopping = sums.votes.stop,
       .weights_hash = {},
       .job = logged && sums.finite ? model_.job->report() : jobs::Measures(),

@@ -74,6 +74,7 @@ ELSEWHERE = {
         srun --mpi=list
         export RECIPE=a3.toml RUN=/shared/runs/a3
         sbatch deploy/slurm/mpirun.sbatch --set data.train=/data/imagenet/train --set data.val=/data/imagenet/val
+        sbatch --nodes=3 --ntasks-per-node=8 ...
         sbatch --array=1-3 deploy/slurm/srun.sbatch --set seed=%a
         deploy/slurm/chain.sh 4 --time=06:00:00 deploy/slurm/mpirun.sbatch
         scancel --batch --signal=USR2 JOB
@@ -88,6 +89,7 @@ ELSEWHERE = {
         lockstep bench PART RECIPE
         lockstep bench data RECIPE
         lockstep bench sum RECIPE
+        lockstep bench step RECIPE --profile
         lockstep bench data|sum|step|checkpoint RECIPE""",
     "integration/test_preflight.py": "lockstep doctor [RECIPE|RUN] [--folder DIR] [--json]",
     "integration/test_dino_evaluations.py": "lockstep eval SOURCE --task NAME --images DIR",
