@@ -232,7 +232,7 @@ class Metrics(RunTest):
         self.assertEqual({key for key in shown if 'rank="0"' in key}, set())
 
     def test_pictures_that_cannot_be_used(self):
-        data = self.folder / "spoilt"
+        data = self.folder / "spoilt-data"
         shutil.copytree(self.data, data)
         pictures = sorted((data / "train").rglob("*.jpg"))
         pictures[0].write_bytes(pictures[0].read_bytes()[:200])
