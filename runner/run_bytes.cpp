@@ -22,11 +22,7 @@ RunBytes bytes_of(const RunPlan& plan) {
   int64_t batch = 0;
   for (const jobs::Field& field :
        plan.job->training_batches()->fields(plan.sampler.shard_batch_size())) {
-    int64_t bytes = field.kind == jobs::Field::Kind::uint8   ? 1
-                    : field.kind == jobs::Field::Kind::int64 ? 8
-                                                             : 4;
-    for (const int64_t length : field.shape) bytes *= length;
-    batch += bytes;
+    batch += static_cast<int64_t>(bytes_of(field));
   }
   return {.parameters = parameters,
           .gradients_and_sums = parameters + buffers,
