@@ -30,6 +30,8 @@ size_t bytes_of_value(jobs::Field::Kind kind) {
   switch (kind) {
     case jobs::Field::Kind::float32:
       return 4;
+    case jobs::Field::Kind::bfloat16:
+      return 2;
     case jobs::Field::Kind::int64:
       return 8;
     case jobs::Field::Kind::uint8:

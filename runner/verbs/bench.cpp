@@ -79,7 +79,7 @@ Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options
                      all = plan.shards_of(world.rank(), world.size(), 0)](int64_t k) {
     return k < count ? all(k) : std::nullopt;
   };
-  const auto maker = plan.job->training_batches();
+  const auto maker = plan.job->training_batches(plan.options.precision);
   const auto cache =
       open_cache(plan.options, *plan.training_set, world,
                  [](const std::string& problem) { std::cerr << "warning: " << problem << "\n"; });

@@ -43,7 +43,7 @@ class DataPath : public testing::Test {
     options.classes = 2;
     options.size = 32;
     options.rand_augment = "rand-m7-mstd0.5-inc1";
-    const auto maker = jobs::make_rsb_training_batches(options);
+    const auto maker = jobs::make_rsb_training_batches(options, jobs::Precision::fp32);
     const Sampler sampler({.seed = 1, .samples = kPictures, .batch_size = 8, .shards = 1});
     const auto plan = [&](int64_t step) -> std::optional<ShardPlan> {
       if (step >= epochs * sampler.steps_per_epoch()) return std::nullopt;
