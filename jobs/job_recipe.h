@@ -20,6 +20,7 @@ struct Architecture {
   std::string
       prefix;  // the model's tensors are those whose names begin so; other projects leave it out
   int64_t classes = 0;
+  bool one_size = false;        // timm makes it for pictures of the size below alone
   int64_t evaluation_size = 0;  // pixels a side
   double evaluation_crop = 1.0;
   std::string interpolation;

@@ -171,7 +171,7 @@ int64_t DinoRecipe::feature_dim() const {
 
 Architecture DinoRecipe::architecture() const {
   const std::string vit =
-      fmt::format("{}_patch{}_{}", options_.model, options_.patch_size, VitShape::kReferenceSize);
+      fmt::format("{}_patch{}_{}", options_.model, options_.patch_size, VitShape{}.reference_size);
   return {.name = options_.is_vit() ? vit : options_.model,
           .prefix = "backbone.",
           .classes = 0,
