@@ -10,6 +10,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "jobs/pixels/decode.h"
 #include "runner/processor_cores.h"
 #include "runner/stopwatch.h"
 
@@ -19,6 +20,17 @@ namespace {
 // A file system that takes 10 ms to answer still gives 3200 files a second.
 constexpr int kFilesAtOnce = 32;
 constexpr int kFilesAhead = 64;  // read or being read, and not yet taken
+// A picture of a hundred megabytes is made while no other such is: what a bomb takes, one takes.
+constexpr int64_t kLargePixels = int64_t{32} << 20;
+
+bool is_large(std::span<const std::byte> file) {
+  try {
+    const pixels::Size size = pixels::size_of(file);
+    return int64_t{size.width} * size.height > kLargePixels;
+  } catch (const pixels::ImageError&) {
+    return false;
+  }
+}
 
 }  // namespace
 
@@ -191,10 +203,16 @@ class Loader::Work {
 
   // What stands in for an unreadable picture is read here and now.
   void make_picture(Picture& picture, Made& made) {
-    const auto read = [&](int64_t sample) -> std::span<const std::byte> {
-      if (sample != picture.sample) return read_sample(source_, sample, picture.buffer);
-      if (picture.failure) std::rethrow_exception(picture.failure);
-      return picture.file;
+    std::unique_lock alone(large_, std::defer_lock);
+    const auto read = [&](int64_t sample) {
+      std::span<const std::byte> file = picture.file;
+      if (sample != picture.sample) {
+        file = read_sample(source_, sample, picture.buffer);
+      } else if (picture.failure) {
+        std::rethrow_exception(picture.failure);
+      }
+      if (!alone.owns_lock() && is_large(file)) alone.lock();
+      return file;
     };
     make_places(source_, picture.sample, read, picture.places, made);
   }
@@ -237,6 +255,7 @@ class Loader::Work {
   std::deque<ShardMemory> memory_;
   std::vector<std::thread> threads_;
 
+  std::mutex large_;  // held by who makes a large picture
   mutable std::mutex mutex_;
   std::condition_variable to_read_, to_make_, done_;
   std::deque<Shard> shards_;  // in order; the first is the user's next
