@@ -25,6 +25,7 @@ build_packages=(
 test_packages=(
   prometheus prometheus-pushgateway shellcheck mandoc zsh fish            # promtool is in prometheus
   clang libclang-rt-14-dev                                                # libFuzzer
+  valgrind                                                                # counts of instructions
   slurm-wlm munge iproute2                                                # a cluster of two nodes
 )
 build_wheels=(

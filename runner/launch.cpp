@@ -12,8 +12,8 @@
 #include <cstring>
 
 #include "comm/error.h"
+#include "comm/fast_paths.h"
 #include "jobs/models/convolution.h"
-#include "runner/fast_paths.h"
 #include "runner/processor_cores.h"
 
 namespace lockstep::runner {

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "comm/fast_paths.h"
 #include "jobs/pixels/decode_limits.h"
 #include "jobs/pixels/huffman.h"
 
@@ -157,7 +158,8 @@ class Jpeg {
     jpeg_calc_output_dimensions(&jpeg_);
     const auto width = static_cast<int>(jpeg_.output_width);
     Box window = can_crop() ? window_around(box, jpeg_) : Box{0, 0, width, box.top + box.height};
-    const bool ours = codes == Huffman::ours && !jpeg_has_multiple_scans(&jpeg_);
+    static const bool fast = takes_fast_path("pixels");
+    const bool ours = fast && codes == Huffman::ours && !jpeg_has_multiple_scans(&jpeg_);
     const auto huffman = ours ? std::make_unique_for_overwrite<HuffmanDecoder>() : nullptr;
     if (!start_jpeg(jpeg_, errors_, huffman.get(), window)) throw ImageError(errors_.message);
     Image image(window.width, window.height);
