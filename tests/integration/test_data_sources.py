@@ -123,7 +123,11 @@ class Sources(RunTest):
         shutil.copy(next((changed / "star").iterdir()), changed / "star" / "new.jpg")
         done = run("resume", folder, "--set", f"data.train={changed}")
         self.assert_error(done, 65, "E210", "1 gone, as 'dots/", "1 new, as 'star/new.jpg'")
-        self.ok(run("resume", folder, "--set", f"data.train={self.shards}"))
+        other = self.folder / "other-val"
+        shutil.copytree(self.data / "val", other)
+        shutil.copy(next((other / "star").iterdir()), other / "star" / "new.jpg")
+        done = self.ok(run("resume", folder, "--set", f"data.train={self.shards}", "--set", f"data.val={other}"))
+        self.assertRegex(done.err, "warning: the validation set .*1 new, as 'star/new.jpg'")
         self.assertEqual(hashes(folder), self.expected)
 
 
