@@ -18,27 +18,15 @@
 #include "runner/launch.h"
 #include "runner/model.h"
 #include "runner/source.h"
-#include "runner/step.h"
 #include "runner/stopwatch.h"
 #include "runner/training.h"
-#include "runner/verbs/torch_verbs.h"
+#include "runner/verbs/bench_parts.h"
 
 namespace lockstep::runner {
 namespace {
 
 namespace fs = std::filesystem;
-using Numbers = nlohmann::ordered_json;
-
-constexpr int64_t kWarmUp = 2;  // repetitions that do not count: memory and code come in
 constexpr int64_t kImageNetPictures = 1281167;
-
-// Of all but the first kWarmUp.
-double median(std::vector<double> seconds) {
-  seconds.erase(seconds.begin(), seconds.begin() + kWarmUp);
-  std::ranges::sort(seconds);
-  const size_t half = seconds.size() / 2;
-  return seconds.size() % 2 == 1 ? seconds[half] : 0.5 * (seconds[half - 1] + seconds[half]);
-}
 
 // --- The loader
 
@@ -123,51 +111,6 @@ Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options
   return numbers;
 }
 
-// --- The step
-
-struct StepTimes {
-  std::vector<double> compute, sum, update, all;
-};
-
-// A step as the loop makes it, but for the batch, which is there already, and for what is written.
-// Halfway through the run: what is frozen at first has thawed, and the warm-ups are over.
-void time_step(const RunPlan& plan, Step& step, const jobs::Tensors& batch, const World& world,
-               StepTimes& times) {
-  const int64_t each = plan.options.shards / world.size();
-  const int64_t halfway = plan.steps / 2;
-  Stopwatch whole, part;
-  for (int64_t i = 0; i < each; ++i) {
-    step.add_shard({{.step = halfway, .shard = each * world.rank() + i}, batch}, {});
-  }
-  times.compute.push_back(part.lap());
-  step.finish_sums();
-  times.sum.push_back(part.lap());
-  step.update(plan.update_after(halfway));
-  times.update.push_back(part.lap());
-  times.all.push_back(whole.lap());
-}
-
-Numbers time_steps(const RunPlan& plan, World& world, const BenchOptions& options) {
-  const Device device = choose_device(plan.options, world);
-  Model model(plan, device.placement);
-  model.start(plan);
-  std::unique_ptr<comm::Communicator> owner;
-  Step step(*model.job, model.arenas, plan.options.update, device.kernels(),
-            arena_communicator(device, world.communicator(), owner), plan.options.shards);
-  const ShardMemory memory = draw_batch(plan);
-  const auto fields = model.job->training_batches().fields(plan.sampler.shard_batch_size());
-  const jobs::Tensors batch = batch_tensors(fields, memory.arrays(), device_of(device.placement));
-  world.communicator().barrier();
-  StepTimes times;
-  for (int64_t i = 0; i < kWarmUp + options.steps; ++i) time_step(plan, step, batch, world, times);
-  const double seconds = median(times.all);
-  return {{"images_per_second", static_cast<double>(plan.options.batch_size) / seconds},
-          {"step_seconds", seconds},
-          {"compute_seconds", median(times.compute)},
-          {"sum_seconds", median(times.sum)},
-          {"update_seconds", median(times.update)}};
-}
-
 // --- The sum
 
 constexpr int64_t kSmall = 1024;  // floats, about what a batch norm's statistics take
@@ -182,7 +125,7 @@ double time_small_sums(comm::Communicator& communicator) {
     communicator.sum(values);
     seconds.push_back(watch.seconds());
   }
-  return median(seconds);
+  return bench_median(seconds);
 }
 
 Numbers time_sum(const RunPlan& plan, World& world, const BenchOptions& options) {
@@ -201,7 +144,7 @@ Numbers time_sum(const RunPlan& plan, World& world, const BenchOptions& options)
     sums.buffers().front()[0].item<float>();  // a GPU is waited for
     seconds.push_back(watch.lap());
   }
-  return {{"seconds", median(seconds)},
+  return {{"seconds", bench_median(seconds)},
           {"bytes", layout.size * static_cast<int64_t>(sizeof(float))},
           {"small_sum_seconds", time_small_sums(world.communicator())}};
 }
@@ -246,7 +189,9 @@ Numbers time_checkpoints(const RunPlan& plan, World& world, const BenchOptions& 
     bytes = saved->bytes;
   }
   checkpoints.remove_copies();
-  return {{"stall_seconds", median(stalls)}, {"write_seconds", median(writes)}, {"bytes", bytes}};
+  return {{"stall_seconds", bench_median(stalls)},
+          {"write_seconds", bench_median(writes)},
+          {"bytes", bytes}};
 }
 
 // --- The verb
@@ -267,6 +212,13 @@ RunPlan plan_of(World& world, const BenchOptions& options) {
 }
 
 }  // namespace
+
+double bench_median(std::vector<double> seconds) {
+  seconds.erase(seconds.begin(), seconds.begin() + kWarmUp);
+  std::ranges::sort(seconds);
+  const size_t half = seconds.size() / 2;
+  return seconds.size() % 2 == 1 ? seconds[half] : 0.5 * (seconds[half - 1] + seconds[half]);
+}
 
 ExitCode bench(World& world, const BenchOptions& options) {
   const RunPlan plan = plan_of(world, options);
