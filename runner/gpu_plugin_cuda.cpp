@@ -21,6 +21,19 @@ void use_device(int device) {
   }
 }
 
+std::string pci_bus_id(int device) {
+  char text[32] = {};
+  return cudaDeviceGetPCIBusId(text, sizeof(text), device) == cudaSuccess ? text : std::string();
+}
+
+bool lock_pages(void* memory, size_t bytes) {
+  if (cudaHostRegister(memory, bytes, cudaHostRegisterDefault) == cudaSuccess) return true;
+  cudaGetLastError();  // taken note of, or the next call would report it
+  return false;
+}
+
+void unlock_pages(void* memory) { cudaHostUnregister(memory); }
+
 }  // namespace
 }  // namespace lockstep::runner
 
@@ -28,6 +41,8 @@ extern "C" const lockstep::runner::GpuPlugin* lockstep_gpu_plugin() {
   using namespace lockstep;
   static const runner::GpuPlugin plugin{.device_count = &runner::device_count,
                                         .use_device = &runner::use_device,
+                                        .pci_bus_id = &runner::pci_bus_id,
+                                        .pages = {&runner::lock_pages, &runner::unlock_pages},
                                         .update_kernels = runner::cuda_update_kernels(),
                                         .make_communicator = &comm::make_nccl_communicator};
   return &plugin;

@@ -82,6 +82,7 @@ class Training {
   Requests requests_;
   std::optional<Fault> fault_;
   int data_threads_;
+  LoaderPlace loader_place_;
 
   std::unique_ptr<PictureCache> cache_;  // before the loader, which uses it
   std::optional<Loader> loader_;
@@ -116,6 +117,6 @@ class Training {
 };
 
 /// How many threads load pictures on this rank.
-int data_threads(const RunOptions& options, const World& world);
+int data_threads(const RunOptions& options, World& world);
 
 }  // namespace lockstep::runner

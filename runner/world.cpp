@@ -7,9 +7,9 @@
 #include <cstdlib>
 #include <optional>
 
+#include "comm/fast_paths.h"
 #include "comm/mpi_communicator.h"
 #include "comm/thread_communicator.h"
-#include "runner/fast_paths.h"
 
 namespace lockstep::runner {
 namespace {

@@ -175,7 +175,7 @@ ExitCode train(World& world, const TrainOptions& options) {
   std::optional<RunLock> lock;
   if (world.rank() == 0) {
     create_run(run.root, plan.recipe.resolved_toml());
-    keep_index(run, *plan.training_set);
+    keep_indices(run, *plan.training_set, plan.validation_set ? &*plan.validation_set : nullptr);
     lock.emplace(run);
   }
   world.communicator().barrier();
@@ -211,6 +211,9 @@ ExitCode resume(World& world, const ResumeOptions& options) {
   if (world.rank() == 0) {
     lock.emplace(run);
     refuse_changed_set(run, *plan.training_set);
+    const std::string change =
+        plan.validation_set ? changed_validation_set(run, *plan.validation_set) : std::string();
+    if (!change.empty()) say(world, "warning: " + change);
   }
   world.communicator().barrier();
   const std::string launch = comm::broadcast_sized(launch_name(), world.communicator());

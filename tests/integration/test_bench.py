@@ -1,6 +1,7 @@
 """`lockstep bench` times each part of a recipe alone. The answers are tested, never how fast they are."""
 
 import json
+import os
 import re
 import unittest
 
@@ -68,6 +69,11 @@ class Bench(RunTest):
                 for settings in ((f"data.train={shards}", "data.val="), ("data.cache=files",), ("data.cache=decoded",),
                                  ("data.cache=decoded", "data.cache_bytes=200000")):
                     self.assertEqual(hash_of(recipe, *settings, ranks=ranks), expected, settings)
+            os.environ["LOCKSTEP_PLAIN"] = "pixels"
+            try:
+                self.assertEqual(hash_of(recipe), expected)
+            finally:
+                del os.environ["LOCKSTEP_PLAIN"]
             self.assertNotEqual(hash_of(recipe, "data.fast_decode=true"), expected)
 
     def test_step(self):
