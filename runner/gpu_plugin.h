@@ -9,6 +9,11 @@
 
 namespace lockstep::runner {
 
+struct GpuIdentity {
+  std::string model;  // "NVIDIA H100 80GB HBM3"
+  std::string uuid;   // "GPU-..." as NVIDIA's tools write it
+};
+
 /// All that needs CUDA or NCCL, in one library (liblockstep_cuda.so) that is opened only where
 /// there is a GPU: loading CUDA's libraries takes longer than all else at a start.
 struct GpuPlugin {
@@ -20,6 +25,7 @@ struct GpuPlugin {
   std::string (*pci_bus_id)(int device);
   /// Keeps the memory that is copied to it.
   PageLock pages;
+  GpuIdentity (*identify)(int device);
   UpdateKernels update_kernels;
   std::unique_ptr<comm::Communicator> (*make_communicator)(comm::Communicator& control, int device);
 };

@@ -1,4 +1,5 @@
 #include <cuda_runtime_api.h>
+#include <fmt/format.h>
 
 #include "comm/error.h"
 #include "comm/nccl_communicator.h"
@@ -34,6 +35,17 @@ bool lock_pages(void* memory, size_t bytes) {
 
 void unlock_pages(void* memory) { cudaHostUnregister(memory); }
 
+GpuIdentity identify(int device) {
+  cudaDeviceProp properties;
+  if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) return {};
+  std::string uuid = "GPU";
+  for (int i = 0; i < 16; ++i) {
+    if (i == 0 || i == 4 || i == 6 || i == 8 || i == 10) uuid += '-';
+    uuid += fmt::format("{:02x}", static_cast<unsigned char>(properties.uuid.bytes[i]));
+  }
+  return {.model = properties.name, .uuid = uuid};
+}
+
 }  // namespace
 }  // namespace lockstep::runner
 
@@ -43,6 +55,7 @@ extern "C" const lockstep::runner::GpuPlugin* lockstep_gpu_plugin() {
                                         .use_device = &runner::use_device,
                                         .pci_bus_id = &runner::pci_bus_id,
                                         .pages = {&runner::lock_pages, &runner::unlock_pages},
+                                        .identify = &runner::identify,
                                         .update_kernels = runner::cuda_update_kernels(),
                                         .make_communicator = &comm::make_nccl_communicator};
   return &plugin;

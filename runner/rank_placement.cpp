@@ -73,13 +73,14 @@ void put(char (&field)[kSize], const std::string& text) {
 
 }  // namespace
 
-std::vector<RankPlacement> gather_placements(World& world, int gpu) {
+std::vector<RankPlacement> gather_placements(World& world, int gpu, const std::string& gpu_uuid) {
   const std::vector<int> cores = allowed_cores();
   RankPlacement mine{.core_count = static_cast<int>(cores.size()), .gpu = gpu};
   put(mine.host, host_name());
   put(mine.cores, ranges(cores));
   put(mine.numa_nodes, ranges(numa_nodes_of(cores)));
   put(mine.networks, networks());
+  put(mine.gpu_uuid, gpu_uuid);
   std::vector<RankPlacement> all(static_cast<size_t>(world.size()), mine);
   world.communicator().gather(std::as_bytes(std::span(&mine, 1)),
                               std::as_writable_bytes(std::span(all)));

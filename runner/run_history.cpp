@@ -20,14 +20,30 @@ int64_t last_logged_step(const std::filesystem::path& metrics) {
   return step;
 }
 
+nlohmann::json read_object(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  const auto json = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
+  return json.is_object() ? json : nlohmann::json::object();
+}
+
+// A launch that stopped as asked says so; of one that hung or lost a rank a post-mortem does.
+std::string end_of_last_launch(const RunDirectory& run) {
+  const nlohmann::json description = read_object(run.description());
+  if (description.contains("exit_code")) return "stopped";
+  const std::string launch = description.value("launch", "");
+  const nlohmann::json report = read_object(run.postmortem() / launch / "report.json");
+  if (report.empty()) return "failed";
+  return report.value("kind", "") == "hang" ? "hang" : "lost";
+}
+
 }  // namespace
 
 RunHistory read_history(const RunDirectory& run) {
-  std::ifstream stream(run.description(), std::ios::binary);
-  const auto json = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return {};
-  return {.launches = json.value("launches", int64_t{0}),
+  const nlohmann::json json = read_object(run.description());
+  return {.recipe = json.value("recipe", ""),
+          .launches = json.value("launches", int64_t{0}),
           .first_start = json.value("first_start", 0.0),
+          .restarts = json.value("restarts", std::map<std::string, int64_t>()),
           .lost_steps = json.value("lost_steps", int64_t{0})};
 }
 
@@ -36,6 +52,7 @@ RunHistory with_launch(RunHistory history, const RunDirectory& run, int64_t step
     history.first_start =
         std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   }
+  if (history.launches > 0) history.restarts[end_of_last_launch(run)] += 1;
   history.launches += 1;
   history.lost_steps += std::max<int64_t>(0, last_logged_step(run.metrics()) - step);
   return history;

@@ -21,13 +21,15 @@ void make_places(const LoaderSource& source, int64_t sample,
                  const std::function<std::span<const std::byte>(int64_t)>& read,
                  std::span<const jobs::SamplePlace> places, Made& made) {
   for (int64_t failures = 0;;) {
+    auto wrong = UnreadableSample::Kind::file;
     try {
       std::span<const std::byte> file = read(sample);
+      wrong = UnreadableSample::Kind::picture;
       if (source.cache != nullptr) file = source.cache->keep_decoded(sample, file, made.seconds);
       source.maker.make_samples(file, source.dataset.label(sample), places, made.seconds);
       return;
     } catch (const pixels::ImageError& error) {
-      made.unreadable.push_back({sample, error.what()});
+      made.unreadable.push_back({sample, error.what(), wrong});
     }
     if (++failures > source.most_unreadable) {
       throw unreadable_error(source.dataset, made.unreadable.back());

@@ -22,8 +22,10 @@ struct ShardPlan {
 
 /// A picture that could not be read, and why. Another stood in for it.
 struct UnreadableSample {
+  enum class Kind : int64_t { file, picture };  // not to be read; read, and damaged
   int64_t sample = 0;
   std::string cause;
+  Kind kind = Kind::file;
 };
 
 /// Which pictures are loaded, into what.

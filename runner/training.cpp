@@ -9,6 +9,7 @@
 
 #include "runner/batch_tensors.h"
 #include "runner/data_sets.h"
+#include "runner/operator_profile.h"
 #include "runner/rank_placement.h"
 #include "runner/stopwatch.h"
 
@@ -51,9 +52,9 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
                       [this](const std::string& problem) { warn(problem); });
   start_loader();
   if (fault_) checkpoints.break_writing_by(*fault_);
-  note_placements(device);
+  const std::vector<std::string> gpus = note_placements(device);
   if (world.rank() == 0) start_events();
-  start_publishing();
+  start_publishing(gpus);
 }
 
 ExitCode Training::run() {
@@ -98,6 +99,8 @@ StepResult Training::sum_over_shards() {
   data_wait_seconds_ = compute_seconds_ = 0.0;
   const at::Device device = model_.arenas.parameters.device();
   Votes mine = votes();
+  std::optional<OperatorProfile> counter;
+  if (publisher_ && peak_ > 0.0 && step_operations_ == 0.0) counter.emplace(device);
   const int64_t each = plan_.options.shards / world_.size();
   for (int64_t i = 0; i < each; ++i) {
     enter(Phase::data);
@@ -121,6 +124,9 @@ StepResult Training::sum_over_shards() {
   const Stopwatch watch;
   const StepResult sums = step_.finish_sums();
   sum_seconds_ = watch.seconds();
+  if (counter) {
+    for (const OperatorCost& cost : counter->costs()) step_operations_ += cost.operations;
+  }
   return sums;
 }
 

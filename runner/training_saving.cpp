@@ -56,6 +56,9 @@ void Training::finish_copy() {
 // A full disk may be mended before the next checkpoint is due.
 void Training::look_after_writing(TieredCheckpoints::Wait wait) {
   constexpr int most = 3;
+  if (const auto copied = checkpoints_.take_copied(); copied && publisher_) {
+    publisher_->metrics().saved("memory", copied->progress.step, copied->seconds, copied->bytes);
+  }
   try {
     note_saved(checkpoints_.collect(wait));
   } catch (const WriteError& error) {

@@ -57,8 +57,10 @@ std::string id_of(const RunDirectory& run) {
   }
 }
 
+// `recipe`: the name of its file; empty: of a run that knows it.
 void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
-               const std::string& id, const std::string& launch, const Progress& progress) {
+               const std::string& id, const std::string& launch, const Progress& progress,
+               const std::string& recipe) {
   if (world.rank() != 0) return;
   int64_t parameters = 0;
   for (const jobs::NamedShape& shape : plan.job->parameters()) parameters += shape.elements();
@@ -72,10 +74,12 @@ void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
       fmt::format("{} epochs of {} steps{}", plan.options.epochs, plan.sampler.steps_per_epoch(),
                   progress.step == 0 ? std::string()
                                      : fmt::format("; goes on after step {}", progress.step)));
-  const RunHistory history = with_launch(read_history(run), run, progress.step);
+  RunHistory history = with_launch(read_history(run), run, progress.step);
+  if (!recipe.empty()) history.recipe = recipe;
   const nlohmann::json description{{"version", LOCKSTEP_VERSION},
                                    {"id", id},
                                    {"job", plan.options.job},
+                                   {"recipe", history.recipe},
                                    {"model", plan.job->architecture().name},
                                    {"launch", launch},
                                    {"host", host_name()},
@@ -88,6 +92,7 @@ void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
                                    {"from_step", progress.step},
                                    {"launches", history.launches},
                                    {"first_start", history.first_start},
+                                   {"restarts", history.restarts},
                                    {"lost_steps", history.lost_steps}};
   replace_file(run.description(), description.dump(1) + "\n");
 }
@@ -189,7 +194,7 @@ ExitCode train(World& world, const TrainOptions& options) {
   model.start(plan);
   const std::string id = comm::broadcast_sized(new_id(), world.communicator());
   TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
-  introduce(plan, world, run, id, launch, {});
+  introduce(plan, world, run, id, launch, {}, recipe_name(options.recipe));
   return train_to_the_end(plan, model, world, device, run, checkpoints, liveness, {},
                           seconds_of(options.deadline));
 }
@@ -228,7 +233,7 @@ ExitCode resume(World& world, const ResumeOptions& options) {
     refuse_other_recipe(plan, read_manifest(checkpoint), checkpoint);
   };
   const Progress progress = checkpoints.restore(world.communicator(), warnings(), accept);
-  introduce(plan, world, run, id, launch, progress);
+  introduce(plan, world, run, id, launch, progress, "");
   return train_to_the_end(plan, model, world, device, run, checkpoints, liveness, progress,
                           seconds_of(options.deadline));
 }
