@@ -90,6 +90,7 @@ ExitCode Training::run() {
     }
   }
   finish_saving();
+  save_what_the_disk_lacks();
   log_.note(fmt::format("done after step {}", progress_.step));
   return end(ExitCode::done);
 }

@@ -56,8 +56,9 @@ class Training {
   bool checkpoint_due(const StepResult& sums) const;
   double checkpoint_interval_seconds() const;
   void save_if_due(const StepResult& sums, const jobs::Measures& evaluation);
-  void look_after_writing(TieredCheckpoints::Wait wait);
+  void look_after_writing(TieredCheckpoints::Wait wait, int most_failures = 3);
   void finish_saving();
+  void save_what_the_disk_lacks();
   void note_saved(const std::optional<SavedCheckpoint>& saved);
   void report(const StepResult& sums, jobs::Measures evaluation);
   void note_placements(const Device& device);

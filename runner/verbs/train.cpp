@@ -145,13 +145,13 @@ void refuse_changes(const fs::path& recipe, const std::vector<std::string>& over
   }
 }
 
-void refuse_other_recipe(const RunPlan& plan, const Manifest& manifest,
-                         const fs::path& checkpoint) {
-  for (const std::string& change : differences(manifest.recipe, plan.recipe.resolved_json())) {
+void refuse_other_recipe(const RunPlan& plan, const SoundCheckpoint& checkpoint) {
+  for (const std::string& change :
+       differences(checkpoint.manifest.recipe, plan.recipe.resolved_json())) {
     if (may_change_on_resume(change)) continue;
     throw CheckpointError("E303",
                           fmt::format("the checkpoint '{}' belongs to another recipe: {}",
-                                      checkpoint.string(), change),
+                                      checkpoint.path.string(), change),
                           "remove it from this run");
   }
 }
@@ -221,8 +221,8 @@ ExitCode resume(World& world, const ResumeOptions& options) {
   const std::string id =
       comm::broadcast_sized(world.rank() == 0 ? id_of(run) : std::string(), world.communicator());
   TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
-  const auto accept = [&plan](const fs::path& checkpoint) {
-    refuse_other_recipe(plan, read_manifest(checkpoint), checkpoint);
+  const auto accept = [&plan](const SoundCheckpoint& checkpoint) {
+    refuse_other_recipe(plan, checkpoint);
   };
   const Progress progress = checkpoints.restore(world.communicator(), warnings(), accept);
   introduce(plan, world, run, id, launch, progress);
