@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <utility>
@@ -84,7 +85,7 @@ std::vector<int64_t> CheckpointStore::steps() const {
   return steps;
 }
 
-void CheckpointStore::probe(int64_t bytes) const {
+void CheckpointStore::probe(int64_t bytes, const Retention& keep, const Report& report) const {
   const fs::path first = folder_ / ".probe", second = folder_ / ".probe-renamed";
   constexpr std::string_view text = "can be written, named and read";
   make_folders(folder_);
@@ -96,10 +97,19 @@ void CheckpointStore::probe(int64_t bytes) const {
   if (read_text(second) != text) fail_to("read back", second, EIO);
   fs::remove(second, code);
   const fs::space_info space = fs::space(folder_, code);
-  if (!code && space.available < static_cast<uintmax_t>(bytes)) {
+  if (code) return;
+  const auto available = static_cast<int64_t>(space.available);
+  const int64_t more = std::max<int64_t>(1, keep.newest + 1 - std::ssize(steps()));
+  if (available >= bytes && available < more * bytes) {
+    report(
+        fmt::format("'{}' has room for {} MB, but {} more checkpoints of {} MB are to come: "
+                    "checkpoint.keep={} and the one being written",
+                    folder_.string(), available / 1000000, more, bytes / 1000000, keep.newest));
+  }
+  if (available < bytes) {
     throw WriteError("E502",
                      fmt::format("'{}' has room for {} MB, but a checkpoint takes {} MB",
-                                 folder_.string(), space.available / 1000000, bytes / 1000000),
+                                 folder_.string(), available / 1000000, bytes / 1000000),
                      "free some space, or name a run folder elsewhere");
   }
 }

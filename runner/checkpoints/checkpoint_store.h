@@ -49,10 +49,6 @@ class CheckpointStore {
  public:
   explicit CheckpointStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
-  /// Whether a checkpoint of so many bytes can be written there, found out by a small one and the
-  /// room that is left beside those that are kept. Throws WriteError.
-  void probe(int64_t bytes) const;
-
   /// `write` puts the array files into the folder that it is given and returns what was meant to be
   /// in them; `manifest` says the rest. When the checkpoint has its name, those go that `keep` does
   /// not, and those of later steps: a run that goes on from before them found them damaged. Throws
@@ -64,7 +60,12 @@ class CheckpointStore {
   std::vector<int64_t> steps() const;
   std::filesystem::path path(int64_t step) const;
 
+  /// Whether a checkpoint of so many bytes can be written there, found out by a small one and the
+  /// room that is left. Throws WriteError where there is none for one more; where there is none for
+  /// all that will be kept and the one being written, `report` is told.
   using Report = std::function<void(const std::string&)>;
+  void probe(int64_t bytes, const Retention& keep, const Report& report) const;
+
   /// The newest whose files all are what the manifest says; every one that is not is told to
   /// `report`. Throws CheckpointError: E301 there is none, E302 none is sound.
   SoundCheckpoint newest_sound(const Report& report) const;

@@ -2,14 +2,10 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <span>
@@ -25,29 +21,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What a run that died and was not resumed for so long left in memory, the next one frees.
-constexpr std::chrono::hours kLeftOver{24};
-
-Descriptor lock(const fs::path& folder, int flags) {
-  Descriptor file(::open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (file.number() < 0) fail_to("create", folder / "lock", errno);
-  if (::flock(file.number(), flags) != 0) return Descriptor(-1);
-  return file;
-}
-
 void copy_arenas(const Arenas& from, const Arenas& to) {
   const at::NoGradGuard no_grad;
   const std::vector<at::Tensor> source = from.all(), target = to.all();
   for (size_t i = 0; i < source.size(); ++i) at::Tensor(target[i]).copy_(source[i]);
-}
-
-void free_left_overs(const fs::path& folder_of_user) {
-  std::error_code code;
-  for (const fs::directory_entry& run : fs::directory_iterator(folder_of_user, code)) {
-    const auto touched = fs::last_write_time(run.path() / "lock", code);
-    if (code || fs::file_time_type::clock::now() - touched < kLeftOver) continue;
-    if (lock(run.path(), LOCK_EX | LOCK_NB).number() >= 0) fs::remove_all(run.path(), code);
-  }
 }
 
 }  // namespace
@@ -60,12 +37,11 @@ double least_loss_seconds(double cost_seconds, int ranks) {
 TieredCheckpoints::TieredCheckpoints(const RunPlan& plan, const Arenas& arenas, const World& world,
                                      const RunDirectory& run, const std::string& id,
                                      const Report& report)
-
     : plan_(plan), arenas_(arenas), store_(run.checkpoints()), writes_(world.rank() == 0) {
-  if (writes_) store_.probe(static_cast<int64_t>(arenas.bytes()));
+  if (writes_) store_.probe(static_cast<int64_t>(arenas.bytes()), plan.options.retention, report);
   if (world.local_rank() == 0 && plan.options.copy_every_steps > 0) {
     try {
-      make_copies(folder_of_user(plan.options.memory_folder) / id);
+      make_copies(folder_of_user(plan.options.memory_folder) / id, run);
     } catch (const WriteError& error) {
       copies_.clear();
       remove_copies();
@@ -82,11 +58,11 @@ TieredCheckpoints::~TieredCheckpoints() {
   if (writing_.valid()) writing_.wait();
 }
 
-void TieredCheckpoints::make_copies(const fs::path& folder) {
-  free_left_overs(folder.parent_path());
-  make_folders(folder);
+// Its own copies are held before others are freed.
+void TieredCheckpoints::make_copies(const fs::path& folder, const RunDirectory& run) {
+  lock_.emplace(hold_copies(folder, run));
   folder_ = folder;
-  lock_.emplace(lock(folder, LOCK_SH));
+  free_left_overs(folder.parent_path());
   for (const char* name : {"copy-0", "copy-1"}) copies_.emplace_back(arenas_, folder / name);
 }
 

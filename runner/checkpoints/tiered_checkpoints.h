@@ -76,7 +76,7 @@ class TieredCheckpoints {
   int64_t step_on_disk() const { return step_on_disk_; }
 
  private:
-  void make_copies(const std::filesystem::path& folder);
+  void make_copies(const std::filesystem::path& folder, const RunDirectory& run);
   void begin_writing(const Snapshot& copy, Manifest manifest);
   void finish_sealing();
   const Snapshot* newest_copy();

@@ -79,6 +79,20 @@ TEST(CheckpointStore, WhatIsNoNumberIsNeverTheBest) {
   EXPECT_EQ(verify_checkpoint(store.path(1)).evaluation.at("top1"), 5.0);
 }
 
+TEST(CheckpointStore, RoomForAllThatIsKeptIsLookedFor) {
+  const TemporaryFolder folder;
+  const CheckpointStore store(folder.path() / "checkpoints");
+  std::vector<std::string> reports;
+  const auto report = [&](const std::string& text) { reports.push_back(text); };
+  const auto available = static_cast<int64_t>(std::filesystem::space(folder.path()).available);
+  store.probe(available / 8, {.newest = 2}, report);
+  EXPECT_TRUE(reports.empty());
+  store.probe(available / 2, {.newest = 3}, report);
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_NE(reports[0].find("4 more checkpoints"), std::string::npos);
+  EXPECT_THROW(store.probe(2 * available, {.newest = 1}, report), WriteError);
+}
+
 TEST(CheckpointStore, AFailedWriteLeavesTheOldOnes) {
   const TemporaryFolder folder;
   const CheckpointStore store(folder.path());
