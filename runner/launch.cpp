@@ -69,12 +69,16 @@ Device choose_device(const RunOptions& options, const World& world) {
   if (device.gpu != nullptr) {
     device.placement.gpu = world.local_rank();
     device.gpu->use_device(device.placement.gpu);
-  } else if (options.precision == jobs::Precision::bf16) {
-    require_bf16();
   }
   at::set_num_threads(options.compute_threads);
   keep_freed_memory();
   return device;
+}
+
+void require_precision(const RunOptions& options) {
+  const GpuPlugin* gpu = load_gpu_plugin();
+  const bool on_gpu = gpu != nullptr && gpu->device_count() > 0;
+  if (options.precision == jobs::Precision::bf16 && !on_gpu) require_bf16();
 }
 
 comm::Communicator& arena_communicator(const Device& device, comm::Communicator& control,

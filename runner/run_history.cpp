@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "runner/run_description.h"
+
 namespace lockstep::runner {
 namespace {
 
@@ -23,9 +25,7 @@ int64_t last_logged_step(const std::filesystem::path& metrics) {
 }  // namespace
 
 RunHistory read_history(const RunDirectory& run) {
-  std::ifstream stream(run.description(), std::ios::binary);
-  const auto json = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return {};
+  const nlohmann::ordered_json json = read_description(run);
   return {.launches = json.value("launches", int64_t{0}),
           .first_start = json.value("first_start", 0.0),
           .lost_steps = json.value("lost_steps", int64_t{0})};

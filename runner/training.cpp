@@ -14,13 +14,12 @@
 namespace lockstep::runner {
 int data_threads(const RunOptions& options, const World& world) {
   if (options.data_threads > 0) return options.data_threads;
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  return std::max(1, cores / world.local_size());
+  return std::max(1, world.node_cores() / world.local_size());
 }
 
 Training::Training(const RunPlan& plan, Model& model, World& world, const Device& device,
                    const RunDirectory& run, TieredCheckpoints& checkpoints, Liveness& liveness,
-                   Progress progress, double deadline_seconds)
+                   Progress progress, const LaunchLimits& limits)
     : plan_(plan),
       model_(model),
       world_(world),
@@ -28,7 +27,8 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
       progress_(progress),
       checkpoints_(checkpoints),
       liveness_(liveness),
-      requests_(run, deadline_seconds, /*watches_files=*/world.rank() == 0),
+      lock_(limits.lock),
+      requests_(run, limits.deadline, /*watches_files=*/world.rank() == 0),
       fault_(Fault::from_environment(world.rank())),
       data_threads_(data_threads(plan.options, world)),
       fields_(model.job->training_batches().fields(plan.sampler.shard_batch_size())),
@@ -175,6 +175,7 @@ jobs::Measures Training::evaluate_if_due() {
 }
 
 Votes Training::votes() {
+  if (lock_ != nullptr) lock_->require_held();
   const double every = checkpoint_interval_seconds();
   const Wishes wishes = requests_.poll();
   const bool due =
