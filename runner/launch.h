@@ -20,9 +20,12 @@ struct Device {
 };
 
 /// Chooses the device, a GPU where every rank of the node can have its own, and sets threads and
-/// memory up for it. A precision that this machine cannot do is found out in a child process:
-/// throws Error with ExitCode::preflight (E701).
+/// memory up for it: of a world that has started, by its plan.
 Device choose_device(const RunOptions& options, const World& world);
+
+/// A precision that this machine cannot do is found out in a child process, before the world
+/// starts: throws Error with ExitCode::preflight (E701).
+void require_precision(const RunOptions& options);
 
 /// Throws E701 where this processor cannot compute in bf16.
 void require_bf16();

@@ -20,7 +20,7 @@ int data_threads(const RunOptions& options, World& world) {
 
 Training::Training(const RunPlan& plan, Model& model, World& world, const Device& device,
                    const RunDirectory& run, TieredCheckpoints& checkpoints, Liveness& liveness,
-                   Progress progress, double deadline_seconds)
+                   Progress progress, const LaunchLimits& limits)
     : plan_(plan),
       model_(model),
       world_(world),
@@ -28,7 +28,8 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
       progress_(progress),
       checkpoints_(checkpoints),
       liveness_(liveness),
-      requests_(run, deadline_seconds, /*watches_files=*/world.rank() == 0),
+      lock_(limits.lock),
+      requests_(run, limits.deadline, /*watches_files=*/world.rank() == 0),
       fault_(Fault::from_environment(world.rank())),
       data_threads_(data_threads(plan.options, world)),
       loader_place_(place_for_loader(device)),
@@ -91,6 +92,7 @@ ExitCode Training::run() {
     }
   }
   finish_saving();
+  save_what_the_disk_lacks();
   log_.note(fmt::format("done after step {}", progress_.step));
   return end(ExitCode::done);
 }
@@ -180,6 +182,7 @@ jobs::Measures Training::evaluate_if_due() {
 }
 
 Votes Training::votes() {
+  if (lock_ != nullptr) lock_->require_held();
   const double every = checkpoint_interval_seconds();
   const Wishes wishes = requests_.poll();
   const bool due =

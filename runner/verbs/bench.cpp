@@ -17,6 +17,7 @@
 #include "runner/drawn_batch.h"
 #include "runner/launch.h"
 #include "runner/model.h"
+#include "runner/run_description.h"
 #include "runner/source.h"
 #include "runner/stopwatch.h"
 #include "runner/training.h"
@@ -175,8 +176,8 @@ Numbers time_checkpoints(const RunPlan& plan, World& world, const BenchOptions& 
   model.start(plan);
   const ScratchFolder scratch(options.out.empty() ? fs::temp_directory_path()
                                                   : fs::path(options.out));
-  TieredCheckpoints checkpoints(plan, model.arenas, world, RunDirectory{scratch.path()}, "bench",
-                                [](const std::string&) {});
+  TieredCheckpoints checkpoints(plan, model.arenas, world, RunDirectory{scratch.path()},
+                                new_run_id(), [](const std::string&) {});
   std::vector<double> stalls, writes;
   int64_t bytes = 0;
   for (int64_t i = 0; i < kWarmUp + options.steps; ++i) {

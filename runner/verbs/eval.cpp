@@ -35,7 +35,8 @@ void load(const EvalOptions& options, const RunPlan& plan, Model& model, World& 
                        .newest_sound([](const std::string& problem) {
                          std::cerr << "warning: " << problem
                                    << "; falling back to the one before\n";
-                       });
+                       })
+                       .path;
     } else {
       verify_checkpoint(checkpoint);
     }
