@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <csetjmp>
+#include <cstring>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -117,6 +119,24 @@ bool has_end(const jpeg_source_mgr& source) {
   return false;
 }
 
+// What stands where a marker would, in coded pixels that nothing divides, and is none: libjpeg
+// takes it for the end of the pixels, fills up the rest, and then fails. A part that ends above it,
+// too.
+void refuse_unknown_marker(const jpeg_source_mgr& source) {
+  const JOCTET* at = source.next_input_byte;
+  const JOCTET* const end = at + source.bytes_in_buffer;
+  const auto next = [&] { return std::memchr(at, 0xFF, static_cast<size_t>(end - at)); };
+  while (const void* found = at < end ? next() : nullptr) {
+    at = static_cast<const JOCTET*>(found) + 1;
+    if (at == end) return;
+    const JOCTET marker = *at;
+    if (marker == 0x00 || marker == 0xFF) continue;
+    const bool unknown = (marker >= 0x02 && marker < 0xC0) || (marker >= 0xF0 && marker < 0xFE);
+    if (unknown) throw ImageError("unknown marker " + std::to_string(marker) + " among its pixels");
+    if (marker < JPEG_RST0 || marker > JPEG_RST0 + 7) return;
+  }
+}
+
 // A file whose header was read.
 class Jpeg {
  public:
@@ -158,8 +178,10 @@ class Jpeg {
     jpeg_calc_output_dimensions(&jpeg_);
     const auto width = static_cast<int>(jpeg_.output_width);
     Box window = can_crop() ? window_around(box, jpeg_) : Box{0, 0, width, box.top + box.height};
+    const bool one_scan = !jpeg_has_multiple_scans(&jpeg_);
+    if (one_scan && jpeg_.restart_interval == 0) refuse_unknown_marker(*jpeg_.src);
     static const bool fast = takes_fast_path("pixels");
-    const bool ours = fast && codes == Huffman::ours && !jpeg_has_multiple_scans(&jpeg_);
+    const bool ours = fast && codes == Huffman::ours && one_scan;
     const auto huffman = ours ? std::make_unique_for_overwrite<HuffmanDecoder>() : nullptr;
     if (!start_jpeg(jpeg_, errors_, huffman.get(), window)) throw ImageError(errors_.message);
     Image image(window.width, window.height);
