@@ -10,7 +10,6 @@
 #include <cstring>
 #include <memory>
 #include <optional>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -106,6 +105,9 @@ bool read_jpeg_rows(jpeg_decompress_struct& jpeg, JpegErrors& errors, int first_
     jpeg_read_scanlines(&jpeg, &target, 1);
     if (cmyk != nullptr) cmyk_to_rgb(cmyk, image.width, image.row(y));
   }
+  const bool all_by_libjpeg =
+      jpeg.client_data == nullptr && jpeg.output_scanline == jpeg.output_height;
+  if (all_by_libjpeg) jpeg_finish_decompress(&jpeg);  // where markers that are none come to light
   return true;
 }
 
@@ -119,22 +121,18 @@ bool has_end(const jpeg_source_mgr& source) {
   return false;
 }
 
-// What stands where a marker would, in coded pixels that nothing divides, and is none: libjpeg
-// takes it for the end of the pixels, fills up the rest, and then fails. A part that ends above it,
-// too.
-void refuse_unknown_marker(const jpeg_source_mgr& source) {
+// Whether the first marker after the coded pixels, which restarts may divide, is that of the end.
+bool ends_as_it_should(const jpeg_source_mgr& source, bool restarts) {
   const JOCTET* at = source.next_input_byte;
   const JOCTET* const end = at + source.bytes_in_buffer;
-  const auto next = [&] { return std::memchr(at, 0xFF, static_cast<size_t>(end - at)); };
-  while (const void* found = at < end ? next() : nullptr) {
-    at = static_cast<const JOCTET*>(found) + 1;
-    if (at == end) return;
-    const JOCTET marker = *at;
-    if (marker == 0x00 || marker == 0xFF) continue;
-    const bool unknown = (marker >= 0x02 && marker < 0xC0) || (marker >= 0xF0 && marker < 0xFE);
-    if (unknown) throw ImageError("unknown marker " + std::to_string(marker) + " among its pixels");
-    if (marker < JPEG_RST0 || marker > JPEG_RST0 + 7) return;
+  while (at < end) {
+    at = static_cast<const JOCTET*>(std::memchr(at, 0xFF, static_cast<size_t>(end - at)));
+    if (at == nullptr || ++at == end) return false;
+    const bool restart = *at >= JPEG_RST0 && *at <= JPEG_RST0 + 7;
+    if (*at == 0x00 || *at == 0xFF || (restarts && restart)) continue;
+    return *at == JPEG_EOI;
   }
+  return false;
 }
 
 // A file whose header was read.
@@ -179,7 +177,10 @@ class Jpeg {
     const auto width = static_cast<int>(jpeg_.output_width);
     Box window = can_crop() ? window_around(box, jpeg_) : Box{0, 0, width, box.top + box.height};
     const bool one_scan = !jpeg_has_multiple_scans(&jpeg_);
-    if (one_scan && jpeg_.restart_interval == 0) refuse_unknown_marker(*jpeg_.src);
+    if (one_scan && codes == Huffman::ours &&
+        !ends_as_it_should(*jpeg_.src, jpeg_.restart_interval != 0)) {
+      return std::nullopt;  // libjpeg knows whether the rest is an error
+    }
     static const bool fast = takes_fast_path("pixels");
     const bool ours = fast && codes == Huffman::ours && one_scan;
     const auto huffman = ours ? std::make_unique_for_overwrite<HuffmanDecoder>() : nullptr;
