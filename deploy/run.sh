@@ -4,16 +4,18 @@
 # Starts again after the codes 70, 71, 72 (a hang, a collective, a lost rank) and 134, 135, 137, 139 (a rank that was
 # killed or crashed), without the hosts that the post-mortem suspects where --host has slots enough without them; after 75
 # (stopped as asked) with --again-when-stopped; never after others. Gives up after 3 starts in a row that came no further.
+# --srun launches by srun, inside a job of Slurm; options are then srun's.
 # LOCKSTEP names the program [lockstep], MPIRUN the launcher [mpirun].
 set -u
 
 usage() { sed -n '2,3s/^# *//p' "$0" >&2; exit 2; }
 say() { printf 'run.sh: %s\n' "$*" >&2; }
 
-again_when_stopped=no ranks='' hosts='' options=()
+by=mpirun again_when_stopped=no ranks='' hosts='' options=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
   case "$1" in
     --again-when-stopped) again_when_stopped=yes ;;
+    --srun) by=srun ;;
     -np | -n) ranks=${2:?}; shift ;;
     --host | -host | -H) hosts=${2:?}; shift ;;
     *) options+=("$1") ;;
@@ -36,8 +38,14 @@ again=maybe
 launch() {
   local words=(train "$recipe" --run "$run")
   [ ! -e "$run/recipe.toml" ] || words=(resume "$run")
-  "${MPIRUN:-mpirun}" -np "$ranks" ${hosts:+--host "$hosts"} ${options[@]+"${options[@]}"} \
-    "${LOCKSTEP:-lockstep}" "${words[@]}" "$@" &
+  local start=("${MPIRUN:-mpirun}" -np "$ranks" ${hosts:+--host "$hosts"})
+  if [ "$by" = srun ]; then
+    local names
+    names=$(enough_hosts)
+    # -K: a rank that dies ends the others. A job's environment asks for all of its nodes.
+    start=(srun --mpi=pmix -K -n "$ranks" ${names:+-N "$(wc -w <<< "${names//,/ }")" -w "$names"})
+  fi
+  "${start[@]}" ${options[@]+"${options[@]}"} "${LOCKSTEP:-lockstep}" "${words[@]}" "$@" &
   launcher=$!
   code=0
   wait "$launcher" || code=$?
@@ -46,6 +54,12 @@ launch() {
     wait "$launcher" || code=$?
   done
   launcher=
+}
+
+# For srun, which starts a rank on each that it is given: no more than it takes.
+enough_hosts() {
+  tr , '\n' <<< "$hosts" |
+    awk -F: -v left="$ranks" 'left > 0 { names = names (NR > 1 ? "," : "") $1; left -= NF > 1 ? $2 : 1 } END { print names }'
 }
 
 slots() { tr , '\n' <<< "$1" | awk -F: 'NF { n += NF > 1 ? $2 : 1 } END { print n + 0 }'; }

@@ -3,6 +3,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
+#include <span>
+
 namespace lockstep::jobs {
 namespace {
 
@@ -10,8 +12,7 @@ template <typename Draw>
 void fill_with(const at::Tensor& tensor, Draw&& draw) {
   const at::NoGradGuard no_grad;
   at::Tensor values = at::empty(tensor.sizes(), at::kFloat);
-  float* value = values.mutable_data_ptr<float>();
-  for (int64_t i = 0; i < values.numel(); ++i) value[i] = static_cast<float>(draw());
+  draw(std::span(values.mutable_data_ptr<float>(), static_cast<size_t>(values.numel())));
   tensor.copy_(values);
 }
 
@@ -23,11 +24,11 @@ void fill(const at::Tensor& tensor, double value) {
 }
 
 void fill_normal(const at::Tensor& tensor, double deviation, Random& random) {
-  fill_with(tensor, [&] { return random.normal(0.0, deviation); });
+  fill_with(tensor, [&](std::span<float> values) { random.fill_normal(values, 0.0, deviation); });
 }
 
 void fill_uniform(const at::Tensor& tensor, double bound, Random& random) {
-  fill_with(tensor, [&] { return random.uniform(-bound, bound); });
+  fill_with(tensor, [&](std::span<float> values) { random.fill_uniform(values, -bound, bound); });
 }
 
 }  // namespace lockstep::jobs

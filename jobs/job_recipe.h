@@ -9,6 +9,7 @@
 
 #include "jobs/batch_maker.h"
 #include "jobs/named_shape.h"
+#include "jobs/placement.h"
 #include "jobs/settings.h"
 
 namespace lockstep::jobs {
@@ -19,6 +20,7 @@ struct Architecture {
   std::string
       prefix;  // the model's tensors are those whose names begin so; other projects leave it out
   int64_t classes = 0;
+  bool one_size = false;        // timm makes it for pictures of the size below alone
   int64_t evaluation_size = 0;  // pixels a side
   double evaluation_crop = 1.0;
   std::string interpolation;
@@ -67,7 +69,8 @@ class JobRecipe {
   virtual bool keeps_average() const = 0;
   /// False: the average is the model, as DINO's teacher, and it alone is evaluated and exported.
   virtual bool evaluates_parameters() const = 0;
-  virtual std::unique_ptr<BatchMaker> training_batches() const = 0;
+  /// Pictures in the numbers that the job computes in: one pass over them less.
+  virtual std::unique_ptr<BatchMaker> training_batches(Precision precision) const = 0;
   virtual std::unique_ptr<BatchMaker> evaluation_batches() const = 0;
   /// The first is what is done in the course of a run.
   virtual std::vector<EvaluationTask> evaluation_tasks() const = 0;

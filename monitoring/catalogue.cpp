@@ -15,10 +15,12 @@ using enum Availability;
 constexpr Metric kCatalogue[] = {
     // Identity
     {"lockstep_info", kGauge, "", "run,job", "What runs here; always 1."},
-    {"lockstep_build_info", kGauge, "", "version,commit,torch,mpi",
+    {"lockstep_build_info", kGauge, "", "version,commit,torch,mpi,nccl,cuda",
      "The program that runs here; always 1."},
-    {"lockstep_run_info", kGauge, "", "run,job,recipe_hash,job_id,launch",
-     "This launch of the run; always 1. job_id is the scheduler's, launch counts from 1."},
+    {"lockstep_run_info", kGauge, "", "run,job,recipe,recipe_hash,job_id,launch",
+     "This launch of the run; always 1. recipe is the name of its file, job_id the scheduler's, "
+     "launch "
+     "counts from 1."},
     {"lockstep_run_state", kGauge, "", "state",
      "1 for what the run is doing: starting, running, evaluating, saving, finished, stopped."},
     {"lockstep_world_size", kGauge, "ranks", "", "Ranks of this launch."},
@@ -37,6 +39,10 @@ constexpr Metric kCatalogue[] = {
      "checkpoints included."},
     // Learning
     {"lockstep_loss", kGauge, "", "", "Mean training loss of the last step."},
+    {"lockstep_loss_ema", kGauge, "", "",
+     "Exponential mean of the training loss over some fifty steps of this launch; what is no "
+     "finite "
+     "number is left out."},
     {"lockstep_learning_rate", kGauge, "", "", "Learning rate of the last step."},
     {"lockstep_weight_decay", kGauge, "", "", "Weight decay of the last step."},
     {"lockstep_gradient_norm", kGauge, "", "", "L2 norm of the mean gradient before clipping."},
@@ -53,6 +59,13 @@ constexpr Metric kCatalogue[] = {
      "When the last evaluation ended, in Unix time.", evaluation},
     // Speed
     {"lockstep_step_seconds", kHistogram, "seconds", "", "Wall time of a step."},
+    {"lockstep_samples_per_second", kGauge, "images", "",
+     "Pictures of the last step by its wall time; for people, rates come from "
+     "lockstep_samples_total."},
+    {"lockstep_model_flops_utilization_ratio", kGauge, "ratio", "",
+     "Floating-point operations of the last step's convolutions and matrix products, as a part of "
+     "what rank 0's GPU could do in its time by its data sheet.",
+     gpu},
     {"lockstep_data_wait_seconds", kGauge, "seconds", "",
      "Part of the last step spent waiting for pictures."},
     {"lockstep_phase_seconds_total", kCounter, "seconds", "phase",
@@ -77,7 +90,7 @@ constexpr Metric kCatalogue[] = {
      "Compute time of the fastest rank as a part of this rank's, over some ten steps; shown by "
      "rank 0 for all ranks."},
     {"lockstep_rank_gpu_info", kGauge, "", "rank,UUID",
-     "The GPU of a rank, under the label that DCGM's exporter has it; always 1.", later},
+     "The GPU of a rank, under the label that DCGM's exporter has it; always 1.", gpu},
     // Data
     {"lockstep_data_queue_depth", kGauge, "shards", "",
      "Shards that rank 0 has loaded and not yet used."},
@@ -87,11 +100,15 @@ constexpr Metric kCatalogue[] = {
      "Bytes of picture files that rank 0 has read."},
     {"lockstep_data_decode_seconds_total", kCounter, "seconds", "",
      "Time that rank 0's loader threads spent decoding."},
-    {"lockstep_unreadable_samples_total", kCounter, "images", "",
-     "Pictures of the training set that this launch could not read."},
+    {"lockstep_unreadable_samples_total", kCounter, "images", "kind",
+     "Pictures of the training set that this launch could not use, by what was wrong: file (not to "
+     "be read), picture (read, and damaged)."},
     // Checkpoints
     {"lockstep_checkpoint_last_success_timestamp_seconds", kGauge, "seconds", "tier",
-     "When the newest checkpoint was complete, in Unix time.", checkpoint},
+     "When the newest checkpoint was complete, in Unix time, by tier: disk, memory (the copy on "
+     "rank 0's "
+     "node).",
+     checkpoint},
     {"lockstep_checkpoint_last_step", kGauge, "steps", "tier", "Step of the newest checkpoint.",
      checkpoint},
     {"lockstep_checkpoint_seconds", kGauge, "seconds", "tier",
@@ -107,7 +124,12 @@ constexpr Metric kCatalogue[] = {
     {"lockstep_disk_free_bytes", kGauge, "bytes", "",
      "Room left on the file system of the run's folder."},
     // Reliability
-    {"lockstep_restarts_total", kCounter, "launches", "", "Launches of the run after its first."},
+    {"lockstep_restarts_total", kCounter, "launches", "cause",
+     "Launches of the run after its first, by how the one before ended: stopped (as asked), hang, "
+     "lost "
+     "(a rank), failed (otherwise)."},
+    {"lockstep_preemption_pending", kGauge, "", "",
+     "1 from when the run is asked to stop (a signal, its deadline, `lockstep ctl`) to its end."},
     {"lockstep_lost_steps_total", kCounter, "steps", "",
      "Logged steps of the whole run that were done and then done again."},
     {"lockstep_goodput_ratio", kGauge, "ratio", "",
@@ -153,7 +175,7 @@ std::string_view name_of(Availability availability) {
     case Availability::job:
       return "job";
     default:
-      return "later";
+      return "gpu";
   }
 }
 

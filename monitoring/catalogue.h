@@ -13,7 +13,7 @@ enum class Availability {
   evaluation,  // the first evaluation
   checkpoint,  // the first checkpoint
   job,         // a job that has something to tell
-  later,       // not exported yet; its name is kept for it
+  gpu,         // ranks on GPUs
 };
 
 /// One metric as users see it. Names and types never change once they are exported; dashboards,

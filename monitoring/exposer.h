@@ -4,15 +4,17 @@
 #include <string>
 #include <vector>
 
+class CivetServer;
+
 namespace prometheus {
 class Collectable;
-class Exposer;
-}  // namespace prometheus
+}
 
 namespace lockstep::monitoring {
 
-/// A Prometheus endpoint, /metrics over HTTP, served by threads of its own. A failure of it never
-/// stops a run: what could not be opened says why in failure().
+/// A Prometheus endpoint, /metrics over HTTP, served by threads of its own. A page is at most a
+/// tenth of a second old, however often it is asked for. A failure of it never stops a run: what
+/// could not be opened says why in failure().
 class Exposer {
  public:
   using Shown = std::vector<std::shared_ptr<prometheus::Collectable>>;
@@ -25,8 +27,9 @@ class Exposer {
   const std::string& failure() const { return failure_; }
 
  private:
-  Shown shown_;  // the server keeps none of them alive
-  std::unique_ptr<prometheus::Exposer> server_;
+  class Page;
+  std::unique_ptr<Page> page_;  // before the server, which uses it
+  std::unique_ptr<CivetServer> server_;
   std::string failure_;
   int port_ = 0;
 };

@@ -10,7 +10,6 @@
 #include <cstring>
 #include <exception>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -111,11 +110,7 @@ void Publisher::write_text_file() {
   if (!options_.text_file.empty()) replace(options_.text_file, text());
 }
 
-std::string Publisher::text() const {
-  std::vector<prometheus::MetricFamily> families;
-  for (const auto& each : shown_) std::ranges::move(each->Collect(), std::back_inserter(families));
-  return text_format(std::move(families), launch_.run);
-}
+std::string Publisher::text() const { return text_format(shown_, launch_.run); }
 
 // By rename, so that a reader sees the old text or the new one. Not synced: it is soon written
 // again.

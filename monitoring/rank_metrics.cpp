@@ -39,6 +39,19 @@ prometheus::MetricFamily family(std::string_view name, Values values, bool each)
   return family;
 }
 
+// Which GPU, which no three numbers tell.
+prometheus::MetricFamily gpu_family(const std::vector<RankSample>& ranks) {
+  prometheus::MetricFamily family =
+      lockstep::monitoring::family("lockstep_rank_gpu_info", {}, true);
+  for (const RankSample& rank : ranks) {
+    if (rank.gpu.empty()) continue;
+    prometheus::ClientMetric& series =
+        family.metric.emplace_back(gauge(std::to_string(rank.rank), 1));
+    series.label.push_back({"UUID", rank.gpu});
+  }
+  return family;
+}
+
 class RankMetrics final : public prometheus::Collectable {
  public:
   RankMetrics(std::function<RankSamples()> source, bool each)
@@ -63,6 +76,7 @@ class RankMetrics final : public prometheus::Collectable {
     add("lockstep_rank_heartbeat_timestamp_seconds",
         [](const RankSample& r) { return r.heard_timestamp; });
     families.push_back(family("lockstep_rank_straggler_score_ratio", now.scores, each_));
+    if (each_) families.push_back(gpu_family(now.ranks));
     std::erase_if(families, [](const auto& each) { return each.metric.empty(); });
     return families;
   }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct RankSample {
   int64_t step = 0;              // updates done
   double heard_timestamp = 0.0;  // when it was last known to run, in Unix time
   StepSeconds last_step;
+  std::string gpu;  // its UUID; empty: none
 };
 
 /// What an endpoint shows of single ranks.

@@ -10,7 +10,10 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
+#include <iterator>
 #include <map>
+#include <utility>
 
 #include "monitoring/catalogue.h"
 
@@ -25,6 +28,8 @@ using prometheus::Histogram;
 
 constexpr std::array kStates{RunState::starting, RunState::running,  RunState::evaluating,
                              RunState::saving,   RunState::finished, RunState::stopped};
+constexpr double kLossMemory = 0.98;  // what the mean keeps of itself in a step
+constexpr std::array kRestartCauses{"stopped", "hang", "lost", "failed"};
 constexpr std::array kPhases{"data_wait", "compute", "sum", "update", "evaluation", "checkpoint"};
 
 double unix_time() {
@@ -72,6 +77,7 @@ struct RunMetrics::Values {
   Gauge& eta = gauge("lockstep_eta_seconds");
   // Learning
   Gauge& loss = gauge("lockstep_loss");
+  Gauge& loss_ema = gauge("lockstep_loss_ema");
   Gauge& learning_rate = gauge("lockstep_learning_rate");
   Gauge& weight_decay = gauge("lockstep_weight_decay");
   Gauge& gradient_norm = gauge("lockstep_gradient_norm");
@@ -85,13 +91,15 @@ struct RunMetrics::Values {
       family(prometheus::BuildHistogram(), "lockstep_step_seconds")
           .Add({}, Histogram::BucketBoundaries{0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
                                                30.0, 60.0});
+  Gauge& samples_per_second = gauge("lockstep_samples_per_second");
+  Family<Gauge>& utilization = gauges("lockstep_model_flops_utilization_ratio");
   Gauge& data_wait = gauge("lockstep_data_wait_seconds");
   Family<Counter>& phases = counters("lockstep_phase_seconds_total");
   Gauge& queue_depth = gauge("lockstep_data_queue_depth");
   Gauge& queue_capacity = gauge("lockstep_data_queue_capacity");
   Counter& read_bytes = counter("lockstep_data_read_bytes_total");
   Counter& decode_seconds = counter("lockstep_data_decode_seconds_total");
-  Counter& unreadable_samples = counter("lockstep_unreadable_samples_total");
+  Family<Counter>& unreadable_samples = counters("lockstep_unreadable_samples_total");
   // Checkpoints
   Family<Gauge>& saved_time = gauges("lockstep_checkpoint_last_success_timestamp_seconds");
   Family<Gauge>& saved_step = gauges("lockstep_checkpoint_last_step");
@@ -102,7 +110,8 @@ struct RunMetrics::Values {
   Gauge& interval_steps = gauge("lockstep_checkpoint_interval_steps");
   Gauge& free_bytes = gauge("lockstep_disk_free_bytes");
   // Reliability and communication
-  Counter& restarts = counter("lockstep_restarts_total");
+  Family<Counter>& restarts = counters("lockstep_restarts_total");
+  Gauge& preemption_pending = gauge("lockstep_preemption_pending");
   Counter& lost_steps = counter("lockstep_lost_steps_total");
   Gauge& goodput = gauge("lockstep_goodput_ratio");
   Counter& mismatches = counter("lockstep_weights_mismatches_total");
@@ -112,6 +121,7 @@ struct RunMetrics::Values {
   std::map<RunState, Gauge*> states;
   std::map<std::string_view, Counter*> phase;
   int64_t samples_before = 0;
+  bool has_loss = false;  // a finite one
   double read_bytes_before = 0.0, decode_seconds_before = 0.0;
   int64_t first_step = -1;  // that this launch reported
   std::chrono::steady_clock::time_point first_step_time;
@@ -128,11 +138,14 @@ RunMetrics::RunMetrics(const Launch& launch) : values_(std::make_unique<Values>(
       .Add({{"version", launch.version},
             {"commit", launch.commit},
             {"torch", launch.torch},
-            {"mpi", launch.mpi}})
+            {"mpi", launch.mpi},
+            {"nccl", launch.nccl},
+            {"cuda", launch.cuda}})
       .Set(1.0);
   v.run_info
       .Add({{"run", launch.run},
             {"job", launch.job},
+            {"recipe", launch.recipe},
             {"recipe_hash", launch.recipe_hash},
             {"job_id", launch.job_id},
             {"launch", std::to_string(launch.number)}})
@@ -141,6 +154,10 @@ RunMetrics::RunMetrics(const Launch& launch) : values_(std::make_unique<Values>(
     v.states[state] = &v.state.Add({{"state", std::string(name_of(state))}});
   for (const char* phase : kPhases) v.phase[phase] = &v.phases.Add({{"phase", phase}});
   for (const char* action : {"skip", "roll_back"}) v.non_finite.Add({{"action", action}});
+  for (const char* kind : {"file", "picture"}) v.unreadable_samples.Add({{"kind", kind}});
+  for (const char* cause : kRestartCauses) v.restarts.Add({{"cause", cause}});
+  for (const auto& [cause, count] : launch.restarts)
+    v.restarts.Add({{"cause", cause}}).Increment(static_cast<double>(count));
   v.save_failures.Add({{"tier", "disk"}});
   v.world_size.Set(static_cast<double>(launch.ranks));
   v.nodes.Set(static_cast<double>(launch.nodes));
@@ -148,7 +165,6 @@ RunMetrics::RunMetrics(const Launch& launch) : values_(std::make_unique<Values>(
   v.step.Set(static_cast<double>(launch.step));
   v.steps.Set(static_cast<double>(launch.steps));
   v.interval_steps.Set(static_cast<double>(launch.checkpoint_interval_steps));
-  v.restarts.Increment(static_cast<double>(launch.number - 1));
   v.lost_steps.Increment(static_cast<double>(launch.lost_steps));
   enter(RunState::starting);
 }
@@ -167,11 +183,19 @@ void RunMetrics::update(const StepReport& report) {
   Values& v = *values_;
   v.step.Set(static_cast<double>(report.step));
   // A run that was rolled back counts its pictures from there.
-  v.samples.Increment(static_cast<double>(std::max<int64_t>(0, report.samples - v.samples_before)));
+  const auto samples = static_cast<double>(std::max<int64_t>(0, report.samples - v.samples_before));
+  v.samples.Increment(samples);
+  v.samples_per_second.Set(samples / std::max(1e-9, report.step_seconds));
+  if (report.utilization > 0.0) v.utilization.Add({}).Set(report.utilization);
   v.samples_before = report.samples;
   v.epoch.Set(static_cast<double>(report.epoch));
   v.last_step.Set(unix_time());
   v.loss.Set(report.loss);
+  if (std::isfinite(report.loss)) {
+    const double kept = std::exchange(v.has_loss, true) ? kLossMemory : 0.0;
+    v.loss_ema.Set(kept * v.loss_ema.Value() + (1.0 - kept) * report.loss);
+  }
+  v.preemption_pending.Set(report.stopping ? 1.0 : 0.0);
   v.learning_rate.Set(report.learning_rate);
   v.weight_decay.Set(report.weight_decay);
   v.gradient_norm.Set(report.gradient_norm);
@@ -185,8 +209,10 @@ void RunMetrics::update(const StepReport& report) {
   v.queue_capacity.Set(static_cast<double>(report.shards_ahead));
   v.read_bytes.Increment(growth(v.read_bytes_before, static_cast<double>(report.bytes_read)));
   v.decode_seconds.Increment(growth(v.decode_seconds_before, report.decode_seconds));
-  v.unreadable_samples.Increment(static_cast<double>(report.unreadable_samples) -
-                                 v.unreadable_samples.Value());
+  for (const auto& [kind, count] : report.unreadable_samples) {
+    Counter& counter = v.unreadable_samples.Add({{"kind", kind}});
+    counter.Increment(static_cast<double>(count) - counter.Value());
+  }
   v.sum_bytes.Increment(static_cast<double>(v.launch.sum_bytes));
   for (const auto& [name, value] : report.job) v.measures.Add({{"measure", name}}).Set(value);
   for (const auto& [name, value] : report.schedules)
@@ -264,7 +290,10 @@ std::string_view name_of(RunState state) {
   }
 }
 
-std::string text_format(std::vector<prometheus::MetricFamily> families, const std::string& run) {
+std::string text_format(const std::vector<std::shared_ptr<prometheus::Collectable>>& shown,
+                        const std::string& run) {
+  std::vector<prometheus::MetricFamily> families;
+  for (const auto& each : shown) std::ranges::move(each->Collect(), std::back_inserter(families));
   for (prometheus::MetricFamily& family : families) {
     for (prometheus::ClientMetric& series : family.metric) {
       const bool has_run =

@@ -1,33 +1,37 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "monitoring/step_report.h"
 
 namespace prometheus {
+class Collectable;
 class Registry;
-struct MetricFamily;
 }  // namespace prometheus
 
 namespace lockstep::monitoring {
 
 /// What is known of a launch before its first step.
 struct Launch {
-  std::string run, job, recipe_hash, job_id;  // job_id: the scheduler's; empty: none
-  std::string version, commit, torch, mpi;    // of the program
+  std::string run, job, recipe;                         // recipe: the name of its file
+  std::string recipe_hash, job_id;                      // job_id: the scheduler's; empty: none
+  std::string version, commit, torch, mpi, nccl, cuda;  // of the program
   int64_t ranks = 1;
   int64_t nodes = 1;
-  int64_t step = 0;               // updates done before
-  int64_t steps = 0;              // of the whole run
-  int64_t samples = 0;            // trained on before
-  int64_t number = 1;             // counts from 1
-  int64_t lost_steps = 0;         // by launches before
-  double first_start = 0.0;       // of the run, in Unix time
-  double training_seconds = 0.0;  // of the run, before
-  int64_t sum_bytes = 0;          // that a rank gives into the sum of a step
+  int64_t step = 0;                         // updates done before
+  int64_t steps = 0;                        // of the whole run
+  int64_t samples = 0;                      // trained on before
+  int64_t number = 1;                       // counts from 1
+  std::map<std::string, int64_t> restarts;  // by how the launch before ended
+  int64_t lost_steps = 0;                   // by launches before
+  double first_start = 0.0;                 // of the run, in Unix time
+  double training_seconds = 0.0;            // of the run, before
+  int64_t sum_bytes = 0;                    // that a rank gives into the sum of a step
   int64_t checkpoint_interval_steps = 0;
 };
 
@@ -67,8 +71,9 @@ class RunMetrics {
 
 std::string_view name_of(RunState state);
 
-/// Prometheus' text format. `run` becomes a label of every series that has none; empty: as they
-/// are.
-std::string text_format(std::vector<prometheus::MetricFamily> families, const std::string& run);
+/// All that is shown, in Prometheus' text format. `run` becomes a label of every series that has
+/// none; empty: as they are.
+std::string text_format(const std::vector<std::shared_ptr<prometheus::Collectable>>& shown,
+                        const std::string& run);
 
 }  // namespace lockstep::monitoring

@@ -24,11 +24,14 @@ struct StepReport {
   double sum_seconds = 0.0;        // of it spent on what did not hide behind backward
   double update_seconds = 0.0;
   // Of rank 0's loader, since it began.
-  int64_t shards_ready = 0;                                // loaded and not yet used
-  int64_t shards_ahead = 0;                                // that may be
-  int64_t bytes_read = 0;                                  // of picture files
-  double decode_seconds = 0.0;                             // of all its threads
-  int64_t unreadable_samples = 0;                          // of the training set, in this launch
+  int64_t shards_ready = 0;     // loaded and not yet used
+  int64_t shards_ahead = 0;     // that may be
+  int64_t bytes_read = 0;       // of picture files
+  double decode_seconds = 0.0;  // of all its threads
+  // Of the training set, in this launch, by what was wrong.
+  std::vector<std::pair<std::string, int64_t>> unreadable_samples;
+  double utilization = 0.0;                                // of the GPU's peak; 0: not known
+  bool stopping = false;                                   // asked to
   std::string weights_hash;                                // empty: not asked for
   std::vector<std::pair<std::string, double>> job;         // what the job tells of its step
   std::vector<std::pair<std::string, double>> schedules;   // the job's own

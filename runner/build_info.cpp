@@ -24,7 +24,9 @@ BuildInfo build_info() {
   return {.version = LOCKSTEP_VERSION,
           .commit = LOCKSTEP_COMMIT,
           .torch = TORCH_VERSION,
-          .mpi = mpi_version()};
+          .mpi = mpi_version(),
+          .nccl = LOCKSTEP_NCCL_VERSION,
+          .cuda = LOCKSTEP_CUDA_VERSION};
 }
 
 }  // namespace lockstep::runner

@@ -1,11 +1,18 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "comm/communicator.h"
 #include "runner/kernels/update.h"
+#include "runner/shard_memory.h"
 
 namespace lockstep::runner {
+
+struct GpuIdentity {
+  std::string model;  // "NVIDIA H100 80GB HBM3"
+  std::string uuid;   // "GPU-..." as NVIDIA's tools write it
+};
 
 /// All that needs CUDA or NCCL, in one library (liblockstep_cuda.so) that is opened only where
 /// there is a GPU: loading CUDA's libraries takes longer than all else at a start.
@@ -14,6 +21,11 @@ struct GpuPlugin {
   int (*device_count)();
   /// Makes a GPU the current one.
   void (*use_device)(int device);
+  /// Where it is, as "0000:41:00.0"; empty where CUDA does not say.
+  std::string (*pci_bus_id)(int device);
+  /// Keeps the memory that is copied to it.
+  PageLock pages;
+  GpuIdentity (*identify)(int device);
   UpdateKernels update_kernels;
   std::unique_ptr<comm::Communicator> (*make_communicator)(comm::Communicator& control, int device);
 };

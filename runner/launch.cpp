@@ -12,8 +12,9 @@
 #include <cstring>
 
 #include "comm/error.h"
+#include "comm/fast_paths.h"
 #include "jobs/models/convolution.h"
-#include "runner/fast_paths.h"
+#include "runner/processor_cores.h"
 
 namespace lockstep::runner {
 // Some virtual machines name instructions that trap (specs of the processor and the hypervisor
@@ -73,6 +74,12 @@ Device choose_device(const RunOptions& options, const World& world) {
   at::set_num_threads(options.compute_threads);
   keep_freed_memory();
   return device;
+}
+
+LoaderPlace place_for_loader(const Device& device) {
+  if (device.gpu == nullptr) return {};
+  return {.cores = cores_near(device.gpu->pci_bus_id(device.placement.gpu), allowed_cores()),
+          .pages = device.gpu->pages};
 }
 
 void require_precision(const RunOptions& options) {

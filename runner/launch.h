@@ -5,6 +5,7 @@
 #include "comm/communicator.h"
 #include "jobs/placement.h"
 #include "runner/gpu_plugin.h"
+#include "runner/loader.h"
 #include "runner/run_options.h"
 #include "runner/world.h"
 
@@ -32,6 +33,10 @@ void require_bf16();
 /// The memory of a step's activations, and of pictures, stays for the next ones, instead of going
 /// back to the kernel and coming again page by page. choose_device() does it too.
 void keep_freed_memory();
+
+/// Loader threads beside the rank's GPU, among the cores that the rank may use, and slots that the
+/// GPU copies straight out of; on a processor as the rank itself.
+LoaderPlace place_for_loader(const Device& device);
 
 /// What sums the arenas of `device`: `control` itself for memory of the processor, NCCL for that of
 /// a GPU, then owned by `owner`.

@@ -22,12 +22,27 @@ int64_t last_logged_step(const std::filesystem::path& metrics) {
   return step;
 }
 
+// A launch that stopped as asked or met an error says so; of one that hung or lost a rank a
+// post-mortem does.
+std::string end_of_last_launch(const RunDirectory& run) {
+  const nlohmann::ordered_json description = read_description(run);
+  if (description.contains("exit_code"))
+    return description.contains("error") ? "failed" : "stopped";
+  std::ifstream stream(run.postmortem() / description.value("launch", "") / "report.json",
+                       std::ios::binary);
+  const auto report = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
+  if (!report.is_object()) return "failed";
+  return report.value("kind", "") == "hang" ? "hang" : "lost";
+}
+
 }  // namespace
 
 RunHistory read_history(const RunDirectory& run) {
   const nlohmann::ordered_json json = read_description(run);
-  return {.launches = json.value("launches", int64_t{0}),
+  return {.recipe = json.value("recipe", ""),
+          .launches = json.value("launches", int64_t{0}),
           .first_start = json.value("first_start", 0.0),
+          .restarts = json.value("restarts", std::map<std::string, int64_t>()),
           .lost_steps = json.value("lost_steps", int64_t{0})};
 }
 
@@ -36,6 +51,7 @@ RunHistory with_launch(RunHistory history, const RunDirectory& run, int64_t step
     history.first_start =
         std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   }
+  if (history.launches > 0) history.restarts[end_of_last_launch(run)] += 1;
   history.launches += 1;
   history.lost_steps += std::max<int64_t>(0, last_logged_step(run.metrics()) - step);
   return history;

@@ -9,12 +9,13 @@
 
 #include "runner/batch_tensors.h"
 #include "runner/data_sets.h"
+#include "runner/operator_profile.h"
+#include "runner/rank_placement.h"
 #include "runner/stopwatch.h"
 
 namespace lockstep::runner {
-int data_threads(const RunOptions& options, const World& world) {
-  if (options.data_threads > 0) return options.data_threads;
-  return std::max(1, world.node_cores() / world.local_size());
+int data_threads(const RunOptions& options, World& world) {
+  return options.data_threads > 0 ? options.data_threads : fair_threads(world);
 }
 
 Training::Training(const RunPlan& plan, Model& model, World& world, const Device& device,
@@ -31,6 +32,7 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
       requests_(run, limits.deadline, /*watches_files=*/world.rank() == 0),
       fault_(Fault::from_environment(world.rank())),
       data_threads_(data_threads(plan.options, world)),
+      loader_place_(place_for_loader(device)),
       fields_(model.job->training_batches().fields(plan.sampler.shard_batch_size())),
       step_(*model.job, model.arenas, plan.options.update, device.kernels(),
             arena_communicator(device, world.communicator(), gpu_communicator_),
@@ -51,9 +53,9 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
                       [this](const std::string& problem) { warn(problem); });
   start_loader();
   if (fault_) checkpoints.break_writing_by(*fault_);
-  note_placements(device);
+  const std::vector<std::string> gpus = note_placements(device);
   if (world.rank() == 0) start_events();
-  start_publishing();
+  start_publishing(gpus);
 }
 
 ExitCode Training::run() {
@@ -99,6 +101,8 @@ StepResult Training::sum_over_shards() {
   data_wait_seconds_ = compute_seconds_ = 0.0;
   const at::Device device = model_.arenas.parameters.device();
   Votes mine = votes();
+  std::optional<OperatorProfile> counter;
+  if (publisher_ && peak_ > 0.0 && step_operations_ == 0.0) counter.emplace(device);
   const int64_t each = plan_.options.shards / world_.size();
   for (int64_t i = 0; i < each; ++i) {
     enter(Phase::data);
@@ -122,6 +126,9 @@ StepResult Training::sum_over_shards() {
   const Stopwatch watch;
   const StepResult sums = step_.finish_sums();
   sum_seconds_ = watch.seconds();
+  if (counter) {
+    for (const OperatorCost& cost : counter->costs()) step_operations_ += cost.operations;
+  }
   return sums;
 }
 
@@ -136,7 +143,7 @@ void Training::start_loader() {
                                plan_.most_unreadable(), cache_.get()},
                   plan_.sampler.shard_batch_size(),
                   plan_.shards_of(world_.rank(), world_.size(), progress_.step), data_threads_,
-                  kLoaderSlots);
+                  kLoaderSlots, loader_place_);
 }
 
 // All ranks hold the same sum, so all of them come here or none.

@@ -67,8 +67,8 @@ class Training {
   void save_what_the_disk_lacks();
   void note_saved(const std::optional<SavedCheckpoint>& saved);
   void report(const StepResult& sums, jobs::Measures evaluation);
-  void note_placements(const Device& device);
-  void start_publishing();
+  std::vector<std::string> note_placements(const Device& device);
+  void start_publishing(const std::vector<std::string>& gpus);
   void start_events();
   void show_pictures(const jobs::ShardArrays& arrays);
   void warn_of_events();
@@ -90,6 +90,7 @@ class Training {
   Requests requests_;
   std::optional<Fault> fault_;
   int data_threads_;
+  LoaderPlace loader_place_;
 
   std::unique_ptr<PictureCache> cache_;  // before the loader, which uses it
   std::optional<Loader> loader_;
@@ -104,6 +105,8 @@ class Training {
   double sum_seconds_ = 0.0;
   double update_seconds_ = 0.0;
   double step_seconds_ = 0.0;
+  double peak_ = 0.0;             // operations a second of this rank's GPU; 0: not known
+  double step_operations_ = 0.0;  // of a step of this rank; 0: not counted yet
   double saved_at_seconds_ = 0.0;
   double waited_seconds_ = 0.0;  // for the last copy
   int unsaved_ = 0;              // checkpoints in a row that could not be written
@@ -124,6 +127,6 @@ class Training {
 };
 
 /// How many threads load pictures on this rank.
-int data_threads(const RunOptions& options, const World& world);
+int data_threads(const RunOptions& options, World& world);
 
 }  // namespace lockstep::runner

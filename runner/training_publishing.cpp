@@ -13,6 +13,7 @@
 #include "monitoring/rank_metrics.h"
 #include "runner/build_info.h"
 #include "runner/contact_sheet.h"
+#include "runner/gpu_peak.h"
 #include "runner/liveness/node_ranks.h"
 #include "runner/rank_placement.h"
 #include "runner/run_history.h"
@@ -31,18 +32,22 @@ monitoring::Launch describe_launch(const RunPlan& plan, const Model& model, cons
   const char* job_id = std::getenv("SLURM_JOB_ID");
   return {.run = run.root.filename().string(),
           .job = plan.options.job,
+          .recipe = history.recipe,
           .recipe_hash = fmt::format("{:016x}", XXH3_64bits(recipe.data(), recipe.size())),
           .job_id = job_id == nullptr ? "" : job_id,
           .version = build.version,
           .commit = build.commit,
           .torch = build.torch,
           .mpi = build.mpi,
+          .nccl = build.nccl,
+          .cuda = build.cuda,
           .ranks = world.size(),
           .nodes = world.nodes(),
           .step = progress.step,
           .steps = plan.steps,
           .samples = progress.samples,
           .number = history.launches,
+          .restarts = history.restarts,
           .lost_steps = history.lost_steps,
           .first_start = history.first_start,
           .sum_bytes = sums_of_step(*model.job).size * static_cast<int64_t>(sizeof(float)),
@@ -67,26 +72,33 @@ std::vector<monitoring::Target> gather_targets(int port, comm::Communicator& com
 
 }  // namespace
 
-// Who sits where, once a launch.
-void Training::note_placements(const Device& device) {
+// Who sits where, once a launch; the UUIDs of all ranks' GPUs, empty for those without.
+std::vector<std::string> Training::note_placements(const Device& device) {
   const int gpu = device.gpu == nullptr ? -1 : device.placement.gpu;
-  const std::vector<RankPlacement> placements = gather_placements(world_, gpu);
-  if (world_.rank() != 0) return;
+  const GpuIdentity identity = gpu < 0 ? GpuIdentity() : device.gpu->identify(gpu);
+  peak_ = peak_operations_per_second(identity.model, device.placement.precision);
+  const std::vector<RankPlacement> placements = gather_placements(world_, gpu, identity.uuid);
+  std::vector<std::string> uuids;
+  for (const RankPlacement& placement : placements) uuids.emplace_back(placement.gpu_uuid);
+  if (world_.rank() != 0) return uuids;
   for (size_t rank = 0; rank < placements.size(); ++rank) {
     log_.note(describe(static_cast<int>(rank), placements[rank]));
   }
   const std::string crowded = describe_crowded(placements, plan_.options.compute_threads);
   if (!crowded.empty()) warn(crowded);
+  return uuids;
 }
 
 // One endpoint a node: the first rank of each shows the node's ranks, rank 0 the run as well.
-void Training::start_publishing() {
+void Training::start_publishing(const std::vector<std::string>& gpus) {
   const MonitoringOptions& options = plan_.options.monitoring;
   if (options.port < 0 && options.text_folder.empty() && options.push_gateway.empty()) return;
   const bool first_of_run = world_.rank() == 0, first_of_node = world_.local_rank() == 0;
   auto ranks = monitoring::rank_metrics(
       [node = std::make_shared<NodeRanks>(liveness_.blocks(), world_.local_size(), run_,
-                                          /*scores=*/first_of_run)] { return node->samples(); },
+                                          /*scores=*/first_of_run, gpus)] {
+        return node->samples();
+      },
       /*each=*/world_.size() <= options.most_ranks_each);
   if (first_of_run) {
     publisher_.emplace(describe_launch(plan_, model_, world_, run_, progress_),
@@ -188,7 +200,10 @@ void Training::report(const StepResult& sums, jobs::Measures evaluation) {
       .shards_ahead = kLoaderSlots,
       .bytes_read = loader_->bytes_read(),
       .decode_seconds = loader_->seconds().make.decode,
-      .unreadable_samples = unreadable_.count(),
+      .unreadable_samples = {{"file", unreadable_.count(UnreadableSample::Kind::file)},
+                             {"picture", unreadable_.count(UnreadableSample::Kind::picture)}},
+      .utilization = peak_ > 0.0 ? step_operations_ / step_seconds_ / peak_ : 0.0,
+      .stopping = sums.votes.stop,
       .weights_hash = {},
       .job = logged && sums.finite ? model_.job->report() : jobs::Measures(),
       .schedules = {},

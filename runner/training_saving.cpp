@@ -55,6 +55,9 @@ void Training::finish_copy() {
 
 // A full disk may be mended before the next checkpoint is due.
 void Training::look_after_writing(TieredCheckpoints::Wait wait, int most_failures) {
+  if (const auto copied = checkpoints_.take_copied(); copied && publisher_) {
+    publisher_->metrics().saved("memory", copied->progress.step, copied->seconds, copied->bytes);
+  }
   try {
     note_saved(checkpoints_.collect(wait));
   } catch (const WriteError& error) {

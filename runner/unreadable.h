@@ -25,6 +25,7 @@ class UnreadableSamples {
   /// Called by all ranks when one of them has news: all of it, in the set's order, each once.
   std::vector<UnreadableSample> share(comm::Communicator& communicator);
   int64_t count() const { return static_cast<int64_t>(known_.size()); }
+  int64_t count(UnreadableSample::Kind kind) const;
 
   /// Throws DataError (E212) where more than `most` are known.
   void refuse_too_many() const;
@@ -32,7 +33,7 @@ class UnreadableSamples {
  private:
   const Dataset& set_;
   int64_t most_;
-  std::map<int64_t, std::string> known_, news_;  // why, by sample
+  std::map<int64_t, UnreadableSample> known_, news_;  // by sample
 };
 
 }  // namespace lockstep::runner

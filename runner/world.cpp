@@ -8,9 +8,9 @@
 #include <cstdlib>
 #include <optional>
 
+#include "comm/fast_paths.h"
 #include "comm/mpi_communicator.h"
 #include "comm/thread_communicator.h"
-#include "runner/fast_paths.h"
 
 namespace lockstep::runner {
 namespace {
@@ -79,6 +79,8 @@ void World::start() {
   const bool by_mpirun = number({"OMPI_COMM_WORLD_SIZE"}).has_value();
   // Ranks that wait must not hold the cores that the others compute on.
   setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+  // Within one host no fabric is needed, and to look for each costs 100 ms.
+  if (by_mpirun && size_ == local_size_) setenv("OMPI_MCA_pml", "ob1", 0);
   int provided = 0;
   MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided);
   if (provided < MPI_THREAD_SERIALIZED) {

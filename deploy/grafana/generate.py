@@ -26,6 +26,11 @@ class Panel:
         self.width, self.about, self.stacked, self.log = width, about, stacked, log
 
 
+def share(metric):
+    """Panels of what part of its time a GPU is held back: DCGM counts microseconds."""
+    return f"rate({metric}[{RATE}]) / 1e6 * on (UUID) group_left (run, rank) lockstep_rank_gpu_info{RUN}"
+
+
 def stat(title, expression, unit=None, about=""):
     return Panel(title, (expression, "{{run}}"), kind="stat", unit=unit, width=4, about=about)
 
@@ -35,7 +40,7 @@ def gpu(metric):
 
 
 LEARNING = [
-    Panel("Loss", ("max by (run) (lockstep_loss@)", "{{run}}")),
+    Panel("Loss", ("max by (run) (lockstep_loss@)", "{{run}}"), ("max by (run) (lockstep_loss_ema@)", "{{run}} mean")),
     Panel("Learning rate", ("max by (run) (lockstep_learning_rate@)", "{{run}}")),
     Panel("Gradient norm", ("max by (run) (lockstep_gradient_norm@)", "{{run}}"), log=True),
     Panel("Evaluation", ("max by (run, measure) (lockstep_evaluation@)", "{{run}} {{measure}}"),
@@ -54,8 +59,12 @@ ROWS = {
         Panel("State", ("max by (run, state) (lockstep_run_state@) == 1", "{{run}} {{state}}"), kind="state-timeline",
               width=12),
         stat("Goodput", "max by (run) (lockstep_goodput_ratio@)"),
-        stat("Restarts", "max by (run) (lockstep_restarts_total@)"),
+        stat("Restarts", "max by (run) (sum without (cause) (lockstep_restarts_total@))"),
         stat("Ranks", "max by (run) (lockstep_world_size@)"),
+        stat("Pictures a second now", "max by (run) (lockstep_samples_per_second@)", "short"),
+        stat("Use of the GPU's peak", "max by (run) (lockstep_model_flops_utilization_ratio@)",
+             about="Of ranks on GPUs that are known."),
+        stat("Asked to stop", "max by (run) (lockstep_preemption_pending@)", "bool_yes_no"),
     ],
     "Learning": LEARNING + [
         Panel("Weight decay", ("max by (run) (lockstep_weight_decay@)", "{{run}}")),
@@ -79,8 +88,8 @@ ROWS = {
                "{{run}} 95 of 100"), unit="s", width=12),
     ],
     "Stragglers": [
-        Panel("Compute time by rank", ("max by (run, rank) (lockstep_rank_compute_seconds@)", "{{rank}}"),
-              kind="heatmap"),
+        Panel("Compute time by rank", ("max by (run, rank) (lockstep_rank_compute_seconds@)", "{{run}} {{rank}}"),
+              kind="heatmap", about="A row for each rank, over the time; a slow one stands out."),
         Panel("Waiting for pictures by rank", ("max by (run, rank) (lockstep_rank_data_wait_seconds@)", "{{rank}}")),
         Panel("The ten slowest ranks", ("bottomk(10, max by (run, rank) (lockstep_rank_straggler_score_ratio@))", ""),
               kind="table"),
@@ -98,7 +107,7 @@ ROWS = {
         Panel("Decoding", (f"sum by (run) (rate(lockstep_data_decode_seconds_total@[{RATE}]))", "{{run}}"),
               unit="none", about="Threads that decode all the time."),
         Panel("Pictures that could not be used",
-              (f"sum by (run) (increase(lockstep_unreadable_samples_total@[{RATE}]))", "{{run}}")),
+              (f"sum by (run, kind) (increase(lockstep_unreadable_samples_total@[{RATE}]))", "{{run}} {{kind}}")),
     ],
     "Communication": [
         Panel("Summed", (f"sum by (run) (rate(lockstep_sum_bytes_total@[{RATE}]))", "{{run}}"), unit="Bps"),
@@ -113,6 +122,9 @@ ROWS = {
         Panel("Power", (gpu("DCGM_FI_DEV_POWER_USAGE"), "{{run}} {{rank}}"), unit="watt"),
         Panel("Temperature", (gpu("DCGM_FI_DEV_GPU_TEMP"), "{{run}} {{rank}}"), unit="celsius"),
         Panel("Clock", (gpu("DCGM_FI_DEV_SM_CLOCK"), "{{run}} {{rank}}"), unit="rotmhz"),
+        Panel("Held back by heat", (share("DCGM_FI_DEV_THERMAL_VIOLATION"), "{{run}} {{rank}}"), unit="percentunit"),
+        Panel("Held back by power", (share("DCGM_FI_DEV_POWER_VIOLATION"), "{{run}} {{rank}}"), unit="percentunit"),
+        Panel("Use of the peak", ("max by (run) (lockstep_model_flops_utilization_ratio@)", "{{run}}")),
     ],
     "Checkpoints": [
         Panel("Age", ("time() - max by (run, tier) (lockstep_checkpoint_last_success_timestamp_seconds@)",
@@ -125,10 +137,11 @@ ROWS = {
         Panel("Failures", ("max by (run, tier) (lockstep_checkpoint_failures_total@)", "{{run}} {{tier}}")),
     ],
     "Reliability": [
-        Panel("Launches", ("max by (run, job, job_id, launch, recipe_hash) (lockstep_run_info@)", ""), kind="table",
+        Panel("Launches", ("max by (run, job, recipe, job_id, launch, recipe_hash) (lockstep_run_info@)", ""), kind="table",
               width=12),
-        Panel("Program", ("max by (run, version, commit, torch, mpi) (lockstep_build_info@)", ""), kind="table",
+        Panel("Program", ("max by (run, version, commit, torch, mpi, nccl, cuda) (lockstep_build_info@)", ""), kind="table",
               width=12),
+        Panel("Restarts by cause", ("max by (run, cause) (lockstep_restarts_total@)", "{{run}} {{cause}}")),
         Panel("Lost steps", ("max by (run) (lockstep_lost_steps_total@)", "{{run}}")),
         Panel("Goodput over time", ("max by (run) (lockstep_goodput_ratio@)", "{{run}}")),
         Panel("Weights that differed", ("max by (run) (lockstep_weights_mismatches_total@)", "{{run}}")),
@@ -164,8 +177,6 @@ def described(panel, metrics):
 def panel_json(panel, identity, x, y, metrics, link):
     metric = described(panel, metrics)
     about = " ".join(filter(None, [metric["help"], panel.about]))
-    if metric["availability"] == "later":
-        about += " (Not exported yet.)"
     table = panel.kind == "table"
     targets = [{"refId": chr(ord("A") + i), "datasource": DATASOURCE, "expr": expression.replace("@", RUN),
                 "legendFormat": legend, "range": not table, "instant": table, **({"format": "table"} if table else {})}
@@ -179,7 +190,9 @@ def panel_json(panel, identity, x, y, metrics, link):
                               "tooltip": {"mode": "multi", "sort": "desc"}},
                "stat": {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
                         "graphMode": "area", "colorMode": "value", "textMode": "auto"},
-               "heatmap": {"calculate": True, "yAxis": {"unit": "s"}},
+               # Series as rows, not calculated: a row is a rank.
+               "heatmap": {"calculate": False, "rowsFrame": {"layout": "auto"}, "color": {"mode": "scheme", "scheme": "Oranges"},
+                           "yAxis": {"unit": "string"}, "cellValues": {"unit": "s"}},
                "state-timeline": {"showValue": "never", "rowHeight": 0.8}, "table": {"showHeader": True}}
     return {"id": identity, "type": panel.kind, "title": panel.title, "description": about, "datasource": DATASOURCE,
             "gridPos": {"x": x, "y": y, "w": panel.width, "h": 4 if panel.kind == "stat" else 8},

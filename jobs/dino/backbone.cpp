@@ -69,7 +69,7 @@ std::unique_ptr<Backbone> make_backbone(const DinoOptions& options, const Tensor
 }
 
 void initialise_backbone(const DinoOptions& options, const Tensors& parameters, uint64_t seed) {
-  if (options.is_vit()) return initialise_vit(parameters, kPrefix, seed);
+  if (options.is_vit()) return initialise_vit(parameters, kPrefix, kDinoClassToken, seed);
   initialise_resnet(resnet_shape(options.model, 0), parameters, kPrefix, /*zero_last_norms=*/false,
                     seed);
 }

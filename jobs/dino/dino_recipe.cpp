@@ -171,7 +171,7 @@ int64_t DinoRecipe::feature_dim() const {
 
 Architecture DinoRecipe::architecture() const {
   const std::string vit =
-      fmt::format("{}_patch{}_{}", options_.model, options_.patch_size, VitShape::kReferenceSize);
+      fmt::format("{}_patch{}_{}", options_.model, options_.patch_size, VitShape{}.reference_size);
   return {.name = options_.is_vit() ? vit : options_.model,
           .prefix = "backbone.",
           .classes = 0,
@@ -182,7 +182,9 @@ Architecture DinoRecipe::architecture() const {
           .formats = {"timm", "dino", "safetensors"}};
 }
 
-std::unique_ptr<BatchMaker> DinoRecipe::training_batches() const { return make_multi_crop(crops_); }
+std::unique_ptr<BatchMaker> DinoRecipe::training_batches(Precision precision) const {
+  return make_multi_crop(crops_, precision);
+}
 std::unique_ptr<BatchMaker> DinoRecipe::evaluation_batches() const {
   return make_dino_evaluation_batches(crops_);
 }

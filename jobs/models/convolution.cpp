@@ -7,6 +7,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <map>
@@ -95,6 +96,7 @@ bool prefers_products_for_weights() { return !__builtin_cpu_supports("avx512f");
 
 at::Tensor weight_gradient_by_products(const at::Tensor& x, const at::Tensor& of_y, int64_t kernel,
                                        int64_t stride, int64_t padding) {
+  RECORD_USER_SCOPE("weight_gradient_by_products");
   const int64_t out = of_y.size(1), in = x.size(1);
   const at::Tensor gradient = at::empty({out, kernel, kernel, in}, x.options());
   if (kernel == 1 && stride == 1) {

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/relu.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -119,6 +120,7 @@ class FusedNorm final : public torch::autograd::Function<FusedNorm> {
                             const at::Tensor& bias, const std::optional<at::Tensor>& shortcut,
                             const std::optional<at::Tensor>& branch_scales, bool relu,
                             const at::Tensor& mean, const at::Tensor& variance) {
+    RECORD_USER_SCOPE("fused_norm");
     const Moments moments = moments_of(x, mean, variance);
     const at::Tensor scale = weight * moments.inverse;
     const at::Tensor y =
@@ -131,6 +133,7 @@ class FusedNorm final : public torch::autograd::Function<FusedNorm> {
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    RECORD_USER_SCOPE("fused_norm_backward");
     const variable_list saved = context->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1], &mean = saved[2], &inverse = saved[3],
                      &branch_scales = saved[4], &y = saved[5];

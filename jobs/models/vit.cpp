@@ -223,7 +223,8 @@ at::Tensor Vit::last_attention(const at::Tensor& images) const {
   return at::softmax(heads[0].matmul(heads[1].transpose(-2, -1)) * scale, -1);
 }
 
-void initialise_vit(const Tensors& parameters, const std::string& prefix, uint64_t seed) {
+void initialise_vit(const Tensors& parameters, const std::string& prefix, double class_token,
+                    uint64_t seed) {
   uint64_t stream = 0;
   for (const auto& [name, tensor] : parameters) {
     Random random(seed, Purpose::initial_weights, 0, stream++);
@@ -235,7 +236,7 @@ void initialise_vit(const Tensors& parameters, const std::string& prefix, uint64
     } else if (tensor.dim() == 1) {
       fill(tensor, name.find("norm") != std::string::npos && name.ends_with(".weight") ? 1.0 : 0.0);
     } else {
-      fill_normal(tensor, 0.02, random);
+      fill_normal(tensor, name.ends_with("cls_token") ? class_token : 0.02, random);
     }
   }
 }

@@ -74,9 +74,15 @@ class Vit {
   Affine norm_;
 };
 
+/// Deviations of the initial class token: the official DINO code's and timm's.
+constexpr double kDinoClassToken = 0.02;
+constexpr double kTimmClassToken = 1e-6;
+
 /// The official initial weights of the parameters after `prefix`: normal of deviation 0.02 for
-/// tokens, positions and products, torch's default for the patches (vision_transformer.py,
-/// _init_weights). A pure function of the seed and the order of `parameters`.
-void initialise_vit(const Tensors& parameters, const std::string& prefix, uint64_t seed);
+/// positions and products, of `class_token` for the class token, torch's default for the patches
+/// (vision_transformer.py, _init_weights, in both projects). A pure function of the seed and the
+/// order of `parameters`.
+void initialise_vit(const Tensors& parameters, const std::string& prefix, double class_token,
+                    uint64_t seed);
 
 }  // namespace lockstep::jobs

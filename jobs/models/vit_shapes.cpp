@@ -14,6 +14,8 @@ const std::map<std::string, VitShape>& known_shapes() {
   return shapes;
 }
 
+constexpr const char* kTimmSuffix = "_patch16_224";
+
 }  // namespace
 
 std::vector<std::string> vit_names() { return {"vit_tiny", "vit_small", "vit_base"}; }
@@ -21,6 +23,18 @@ std::vector<std::string> vit_names() { return {"vit_tiny", "vit_small", "vit_bas
 VitShape vit_shape(const std::string& name, int64_t patch_size) {
   VitShape shape = known_shapes().at(name);
   shape.patch_size = patch_size;
+  return shape;
+}
+
+std::vector<std::string> timm_vit_names() {
+  std::vector<std::string> names = vit_names();
+  for (std::string& name : names) name += kTimmSuffix;
+  return names;
+}
+
+VitShape timm_vit_shape(const std::string& name, int64_t size) {
+  VitShape shape = vit_shape(name.substr(0, name.find(kTimmSuffix)), 16);
+  shape.reference_size = size;
   return shape;
 }
 

@@ -9,38 +9,43 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <optional>
 #include <utility>
 
 #include "comm/sum_over_ranks.h"
 #include "jobs/models/drop_path.h"
-#include "jobs/models/resnet.h"
 #include "jobs/random.h"
+#include "jobs/rsb/classifier.h"
 
 namespace lockstep::jobs {
 namespace {
 
+// timm's rule: nothing with one dimension, which is every bias and norm, and no position
+// (VisionTransformer.no_weight_decay).
+bool decays(const NamedShape& parameter) {
+  return parameter.shape.size() > 1 && parameter.name != "cls_token" &&
+         parameter.name != "pos_embed";
+}
+
 class RsbJob final : public Job {
  public:
   RsbJob(const RsbRecipe& recipe, const Placement& placement)
-      : options_(recipe.options()),
+      : recipe_(recipe),
+        options_(recipe.options()),
         seed_(recipe.batches().seed),
-        shape_(resnet_shape(options_.model, options_.classes)),
         compute_type_(placement.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat),
         fast_(placement.fast),
         device_(placement.gpu < 0
                     ? at::Device(at::kCPU)
                     : at::Device(at::kCUDA, static_cast<at::DeviceIndex>(placement.gpu))),
-        training_(recipe.training_batches()),
+        training_(recipe.training_batches(placement.precision)),
         evaluation_(recipe.evaluation_batches()) {}
 
   std::vector<TensorSpec> parameters() const override {
     std::vector<TensorSpec> specs;
-    for (const NamedShape& entry : resnet_parameters(shape_)) {
-      // timm's rule: nothing with one dimension decays, which is every bias and norm.
+    for (const NamedShape& entry : recipe_.parameters()) {
       specs.push_back({.name = entry.name,
                        .shape = entry.shape,
-                       .decays = entry.shape.size() > 1,
+                       .decays = decays(entry),
                        .channels_last = entry.shape.size() == 4});
     }
     return specs;
@@ -48,7 +53,7 @@ class RsbJob final : public Job {
 
   std::vector<TensorSpec> buffers() const override {
     std::vector<TensorSpec> specs;
-    for (const NamedShape& entry : resnet_buffers(shape_)) {
+    for (const NamedShape& entry : recipe_.buffers()) {
       specs.push_back({.name = entry.name,
                        .shape = entry.shape,
                        .initial = entry.name.ends_with("running_var") ? 1.0f : 0.0f,
@@ -61,14 +66,15 @@ class RsbJob final : public Job {
 
   void bind(State state) override {
     state_ = std::move(state);
-    model_.emplace(shape_, state_.parameters, state_.buffers, "", compute_type_, fast_);
+    model_ = make_classifier(recipe_, state_.parameters, state_.buffers, compute_type_, fast_);
     if (state_.average.size() > 0) {
-      average_.emplace(shape_, state_.average, state_.average_buffers, "", compute_type_, fast_);
+      average_ =
+          make_classifier(recipe_, state_.average, state_.average_buffers, compute_type_, fast_);
     }
   }
 
   void initialise(uint64_t seed) override {
-    initialise_resnet(shape_, state_.parameters, "", /*zero_last_norms=*/true, seed);
+    initialise_classifier(recipe_, state_.parameters, seed);
   }
 
   const BatchMaker& training_batches() const override { return *training_; }
@@ -101,30 +107,30 @@ class RsbJob final : public Job {
 
  private:
   at::Tensor branch_scales(const ShardKey& key, const at::Tensor& images) const {
-    const at::Tensor scales =
-        draw_branch_scales(options_.drop_path, model_->residual_blocks(), 1, images.size(0),
-                           Random(seed_, Purpose::drop_path, static_cast<uint64_t>(key.step),
-                                  static_cast<uint64_t>(key.shard)));
+    const at::Tensor scales = draw_branch_scales(
+        options_.drop_path, model_->blocks(), model_->branches_of_block(), images.size(0),
+        Random(seed_, Purpose::drop_path, static_cast<uint64_t>(key.step),
+               static_cast<uint64_t>(key.shard)));
     return scales.defined() ? scales.to(device_) : scales;
   }
 
+  RsbRecipe recipe_;
   RsbOptions options_;
   uint64_t seed_;
-  ResNetShape shape_;
   at::ScalarType compute_type_;
   FastPaths fast_;
   at::Device device_;
   std::unique_ptr<BatchMaker> training_;
   std::unique_ptr<BatchMaker> evaluation_;
   State state_;
-  std::optional<ResNet> model_;
-  std::optional<ResNet> average_;
+  std::unique_ptr<Classifier> model_;
+  std::unique_ptr<Classifier> average_;
 };
 
 Measures RsbJob::evaluate(const EvaluationSets& sets, comm::Communicator& communicator,
                           const EvaluationRequest& request) {
   const at::NoGradGuard no_grad;
-  const ResNet& model = request.use_average ? average_.value() : model_.value();
+  const Classifier& model = request.use_average ? *average_ : *model_;
   const int64_t five = std::min<int64_t>(5, options_.classes);
   double top1 = 0.0, top5 = 0.0, loss = 0.0, samples = 0.0;
   int64_t rows = 0;

@@ -7,9 +7,9 @@
 
 namespace lockstep::jobs {
 
-/// Supervised training of a ResNet as "ResNet strikes back" (Wightman, Touvron, Jegou 2021) has it:
-/// BCE over mixed targets, stochastic depth, plain BatchNorm over each shard, average of the
-/// weights.
+/// Supervised training of a ResNet or a vision transformer as "ResNet strikes back" (Wightman,
+/// Touvron, Jegou 2021) has it: BCE over mixed targets, stochastic depth, plain BatchNorm over each
+/// shard, average of the weights.
 std::unique_ptr<Job> make_rsb_job(const RsbRecipe& recipe, const Placement& placement);
 
 /// The mean loss of `logits` [B, C] against `targets` [B, C] as the batch maker mixed them.

@@ -5,16 +5,21 @@
 #include <stdexcept>
 #include <utility>
 
-#include "jobs/models/resnet_shapes.h"
 #include "jobs/pixels/rand_augment.h"
 #include "jobs/rsb/rsb_batches.h"
 
 namespace lockstep::jobs {
 namespace {
 
+std::vector<std::string> model_names() {
+  std::vector<std::string> names = resnet_names();
+  for (const std::string& name : timm_vit_names()) names.push_back(name);
+  return names;
+}
+
 RsbOptions read_model_and_loss(const JobInputs& inputs, Settings& settings) {
   RsbOptions options;
-  options.model = settings.text("model.name", "resnet50", resnet_names());
+  options.model = settings.text("model.name", "resnet50", model_names());
   options.classes = settings.integer("model.classes", 0, {0, 1e6});
   if (options.classes == 0) options.classes = inputs.data_classes;
   if (options.classes == 0) {
@@ -81,31 +86,59 @@ RsbBatchOptions read_augmentation(const JobInputs& inputs, int64_t classes, Sett
   return batches;
 }
 
+// timm's transformer is made for one size, of whole patches.
+void require_vit_sizes(const RsbBatchOptions& batches, Settings& settings) {
+  if (batches.evaluation_size != batches.size) {
+    settings.refuse(
+        "augmentation.eval_size",
+        fmt::format("the model's positions are those of {0} x {0} pixels, not {1} x {1}",
+                    batches.size, batches.evaluation_size),
+        "evaluate at the size of training: leave the key out");
+  }
+  if (batches.size % VitShape{}.patch_size != 0) {
+    settings.refuse("augmentation.size",
+                    fmt::format("{} pixels are not a whole number of patches of 16", batches.size),
+                    "a multiple of 16");
+  }
+}
+
 }  // namespace
 
 RsbRecipe::RsbRecipe(RsbOptions options, RsbBatchOptions batches, int64_t repeats)
     : options_(std::move(options)), batches_(std::move(batches)), repeats_(repeats) {}
 
+bool RsbRecipe::is_vit() const { return options_.model.starts_with("vit_"); }
+
+VitShape RsbRecipe::vit() const { return timm_vit_shape(options_.model, batches_.size); }
+
+ResNetShape RsbRecipe::resnet() const { return resnet_shape(options_.model, options_.classes); }
+
 std::vector<NamedShape> RsbRecipe::parameters() const {
-  return resnet_parameters(resnet_shape(options_.model, options_.classes));
+  if (!is_vit()) return resnet_parameters(resnet());
+  std::vector<NamedShape> all = vit_parameters(vit());
+  all.push_back({"head.weight", {options_.classes, vit().dim}});
+  all.push_back({"head.bias", {options_.classes}});
+  return all;
 }
 
 std::vector<NamedShape> RsbRecipe::buffers() const {
-  return resnet_buffers(resnet_shape(options_.model, options_.classes));
+  return is_vit() ? std::vector<NamedShape>{} : resnet_buffers(resnet());
 }
 
 Architecture RsbRecipe::architecture() const {
   return {.name = options_.model,
           .prefix = {},
           .classes = options_.classes,
+          .one_size = is_vit(),
           .evaluation_size = batches_.evaluation_size,
           .evaluation_crop = batches_.evaluation_crop,
           .interpolation = batches_.interpolation,
-          .formats = {"timm", "torchvision", "safetensors"}};
+          .formats = is_vit() ? std::vector<std::string>{"timm", "safetensors"}
+                              : std::vector<std::string>{"timm", "torchvision", "safetensors"}};
 }
 
-std::unique_ptr<BatchMaker> RsbRecipe::training_batches() const {
-  return make_rsb_training_batches(batches_);
+std::unique_ptr<BatchMaker> RsbRecipe::training_batches(Precision precision) const {
+  return make_rsb_training_batches(batches_, precision);
 }
 
 std::unique_ptr<BatchMaker> RsbRecipe::evaluation_batches() const {
@@ -130,6 +163,7 @@ JobTraits rsb_traits() {
 std::unique_ptr<JobRecipe> read_rsb(const JobInputs& inputs, Settings& settings) {
   const RsbOptions options = read_model_and_loss(inputs, settings);
   const RsbBatchOptions batches = read_augmentation(inputs, options.classes, settings);
+  if (options.model.starts_with("vit_")) require_vit_sizes(batches, settings);
   const int64_t repeats = settings.integer("augmentation.repeats", 1, {1, 100});
   return std::make_unique<RsbRecipe>(options, batches, repeats);
 }

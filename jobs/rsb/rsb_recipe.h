@@ -3,6 +3,8 @@
 #include <memory>
 
 #include "jobs/job_recipe.h"
+#include "jobs/models/resnet_shapes.h"
+#include "jobs/models/vit_shapes.h"
 #include "jobs/rsb/rsb_options.h"
 
 namespace lockstep::jobs {
@@ -20,10 +22,15 @@ class RsbRecipe final : public JobRecipe {
   int64_t repeats() const override { return repeats_; }
   bool keeps_average() const override { return options_.average_decay > 0.0; }
   bool evaluates_parameters() const override { return true; }
-  std::unique_ptr<BatchMaker> training_batches() const override;
+  std::unique_ptr<BatchMaker> training_batches(Precision precision) const override;
   std::unique_ptr<BatchMaker> evaluation_batches() const override;
   std::vector<EvaluationTask> evaluation_tasks() const override { return {{.name = "accuracy"}}; }
   std::vector<Schedule> schedules(const Timeline&) const override { return {}; }
+
+  /// Which of the two below the model is.
+  bool is_vit() const;
+  VitShape vit() const;
+  ResNetShape resnet() const;
 
   const RsbOptions& options() const { return options_; }
   const RsbBatchOptions& batches() const { return batches_; }

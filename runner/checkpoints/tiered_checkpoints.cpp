@@ -88,10 +88,15 @@ void TieredCheckpoints::save(const Progress& progress, Tier tier,
   Snapshot& copy = free_copy();
   std::promise<bool> copied;
   copying_ = copied.get_future().share();
-  const auto keep = [this, &copy, progress](std::promise<bool> told) {
+  const auto keep = [this, &copy,
+                     progress](std::promise<bool> told) -> std::optional<SavedCheckpoint> {
+    const Stopwatch watch;
     const bool finite = copy.copy(arenas_);
     told.set_value(finite);
-    if (finite) copy.seal(progress);
+    if (!finite) return std::nullopt;
+    copy.seal(progress);
+    if (folder_.empty()) return std::nullopt;
+    return SavedCheckpoint{.progress = progress, .seconds = watch.seconds(), .bytes = copy.bytes()};
   };
   sealing_ = std::async(std::launch::async, keep, std::move(copied));
   if (lock_) ::futimens(lock_->number(), nullptr);
@@ -134,7 +139,13 @@ std::optional<SavedCheckpoint> TieredCheckpoints::collect(Wait wait) {
 }
 
 void TieredCheckpoints::finish_sealing() {
-  if (sealing_.valid()) sealing_.get();
+  if (sealing_.valid()) copied_ = sealing_.get();
+}
+
+std::optional<SavedCheckpoint> TieredCheckpoints::take_copied() {
+  if (sealing_.valid() && sealing_.wait_for(std::chrono::seconds(0)) == std::future_status::ready)
+    finish_sealing();
+  return std::exchange(copied_, std::nullopt);
 }
 
 void TieredCheckpoints::forget_copies() {

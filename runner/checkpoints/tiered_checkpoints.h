@@ -19,10 +19,10 @@
 
 namespace lockstep::runner {
 
-/// A checkpoint that is on the disk, synced and read back.
+/// A checkpoint that is on the disk, synced and read back, or a copy in memory that is whole.
 struct SavedCheckpoint {
   Progress progress;
-  double seconds = 0.0;  // of the thread that wrote it
+  double seconds = 0.0;  // of the thread that made it
   int64_t bytes = 0;
 };
 
@@ -56,6 +56,9 @@ class TieredCheckpoints {
   /// The checkpoint that was written since, if there is one. Throws what kept it from being
   /// written.
   std::optional<SavedCheckpoint> collect(Wait wait);
+
+  /// The newest copy in this node's shared memory that became whole since, if there is one.
+  std::optional<SavedCheckpoint> take_copied();
 
   /// The newest state that any node can prove, into the arenas of all ranks; all call it together.
   /// What is not sound is told to `report`; `accept`, if any, may throw at a checkpoint that is.
@@ -95,7 +98,8 @@ class TieredCheckpoints {
   std::optional<Fault> fault_;
   const Snapshot* written_ = nullptr;  // what the disk is getting
   std::shared_future<bool> copying_;
-  std::future<void> sealing_;  // follows the copying, needs no arenas
+  std::future<std::optional<SavedCheckpoint>> sealing_;  // follows the copying, needs no arenas
+  std::optional<SavedCheckpoint> copied_;
   std::future<std::optional<SavedCheckpoint>> writing_;
 };
 

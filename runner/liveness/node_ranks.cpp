@@ -25,11 +25,13 @@ double heard_timestamp(const RankBlock& block) {
 
 }  // namespace
 
-NodeRanks::NodeRanks(std::filesystem::path blocks, int ranks, RunDirectory run, bool scores)
+NodeRanks::NodeRanks(std::filesystem::path blocks, int ranks, RunDirectory run, bool scores,
+                     std::vector<std::string> gpus)
     : folder_(std::move(blocks)),
       ranks_(static_cast<size_t>(ranks)),
       run_(std::move(run)),
-      scores_(scores) {}
+      scores_(scores),
+      gpus_(std::move(gpus)) {}
 
 monitoring::RankSamples NodeRanks::samples() {
   open_new_blocks();
@@ -38,7 +40,8 @@ monitoring::RankSamples NodeRanks::samples() {
     samples.ranks.push_back({.rank = block.rank(),
                              .step = block.now().step,
                              .heard_timestamp = heard_timestamp(block),
-                             .last_step = block.last_step()});
+                             .last_step = block.last_step(),
+                             .gpu = gpus_.at(static_cast<size_t>(block.rank()))});
   }
   if (scores_) samples.scores = scores();
   return samples;

@@ -16,7 +16,9 @@ class NodeRanks {
   /// `blocks`: the folder of the node's blocks, of which there will be `ranks`. With `scores` also
   /// how fast each rank of the whole run computes beside the fastest; those of other nodes are read
   /// from their heartbeats every 15 seconds.
-  NodeRanks(std::filesystem::path blocks, int ranks, RunDirectory run, bool scores);
+  /// `gpus`: the UUID of each rank of the run, empty where it has none.
+  NodeRanks(std::filesystem::path blocks, int ranks, RunDirectory run, bool scores,
+            std::vector<std::string> gpus);
 
   monitoring::RankSamples samples();
 
@@ -28,6 +30,7 @@ class NodeRanks {
   size_t ranks_;
   RunDirectory run_;
   bool scores_;
+  std::vector<std::string> gpus_;
   std::vector<RankBlock> blocks_;
   std::vector<std::pair<int, double>> elsewhere_;  // rank and compute seconds, of other nodes
   double looked_at_seconds_ = 0.0;                 // for them

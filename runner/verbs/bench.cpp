@@ -19,27 +19,15 @@
 #include "runner/model.h"
 #include "runner/run_description.h"
 #include "runner/source.h"
-#include "runner/step.h"
 #include "runner/stopwatch.h"
 #include "runner/training.h"
-#include "runner/verbs/torch_verbs.h"
+#include "runner/verbs/bench_parts.h"
 
 namespace lockstep::runner {
 namespace {
 
 namespace fs = std::filesystem;
-using Numbers = nlohmann::ordered_json;
-
-constexpr int64_t kWarmUp = 2;  // repetitions that do not count: memory and code come in
 constexpr int64_t kImageNetPictures = 1281167;
-
-// Of all but the first kWarmUp.
-double median(std::vector<double> seconds) {
-  seconds.erase(seconds.begin(), seconds.begin() + kWarmUp);
-  std::ranges::sort(seconds);
-  const size_t half = seconds.size() / 2;
-  return seconds.size() % 2 == 1 ? seconds[half] : 0.5 * (seconds[half - 1] + seconds[half]);
-}
 
 // --- The loader
 
@@ -75,11 +63,12 @@ Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options
   keep_freed_memory();
   const int threads = options.threads > 0 ? options.threads : data_threads(plan.options, world);
   const int64_t steps = std::min(options.steps, plan.steps);
-  const auto mine = [steps, each = plan.options.shards / world.size(),
+  const int64_t shards_each = plan.options.shards / world.size();
+  const auto mine = [count = steps * shards_each,
                      all = plan.shards_of(world.rank(), world.size(), 0)](int64_t k) {
-    return k < steps * each ? all(k) : std::nullopt;
+    return k < count ? all(k) : std::nullopt;
   };
-  const auto maker = plan.job->training_batches();
+  const auto maker = plan.job->training_batches(plan.options.precision);
   const auto cache =
       open_cache(plan.options, *plan.training_set, world,
                  [](const std::string& problem) { std::cerr << "warning: " << problem << "\n"; });
@@ -89,23 +78,27 @@ Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options
                 plan.sampler.shard_batch_size(), mine, threads, kLoaderSlots);
   const auto fields = maker->fields(plan.sampler.shard_batch_size());
   uint64_t hash = 0;
-  while (const Loader::Slot* slot = loader.next()) {
+  const int64_t batches = steps * shards_each;
+  const int64_t untimed = batches > 1 ? 1 : 0;  // memory and threads come in with the first
+  for (int64_t taken = 1; const Loader::Slot* slot = loader.next(); ++taken) {
+    if (taken == untimed) watch.lap();
     if (options.hash) hash += hash_of(*slot, fields);
     loader.release();
   }
-  const double my_seconds = watch.seconds();
   world.communicator().barrier();
   const int64_t images = steps * plan.options.batch_size;
-  const double rate = static_cast<double>(images) / watch.lap();
-  const double rank_rate = rate / world.size();
+  const int64_t timed_images = (batches - untimed) * plan.sampler.shard_batch_size();
+  const double rank_rate = static_cast<double>(timed_images) / watch.seconds();
+  const double rate = rank_rate * world.size();
+  const double image_bytes =
+      static_cast<double>(loader.bytes_read() * world.size()) / static_cast<double>(images);
   const LoaderSeconds spent = loader.seconds();
   Numbers numbers{
       {"images_per_second", rate},
       {"images", images},
       {"threads", threads},
       {"images_per_second_per_thread", rank_rate / threads},
-      {"megabytes_per_second",
-       1e-6 * static_cast<double>(loader.bytes_read()) * world.size() / my_seconds},
+      {"megabytes_per_second", 1e-6 * image_bytes * rate},
       {"read_milliseconds", 1e3 * spent.read / static_cast<double>(loader.files_read())}};
   numbers.update(describe(spent));
   if (options.hash) {
@@ -117,51 +110,6 @@ Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options
         static_cast<int64_t>(std::ceil(options.gpu_rate * threads / rank_rate));
   }
   return numbers;
-}
-
-// --- The step
-
-struct StepTimes {
-  std::vector<double> compute, sum, update, all;
-};
-
-// A step as the loop makes it, but for the batch, which is there already, and for what is written.
-// Halfway through the run: what is frozen at first has thawed, and the warm-ups are over.
-void time_step(const RunPlan& plan, Step& step, const jobs::Tensors& batch, const World& world,
-               StepTimes& times) {
-  const int64_t each = plan.options.shards / world.size();
-  const int64_t halfway = plan.steps / 2;
-  Stopwatch whole, part;
-  for (int64_t i = 0; i < each; ++i) {
-    step.add_shard({{.step = halfway, .shard = each * world.rank() + i}, batch}, {});
-  }
-  times.compute.push_back(part.lap());
-  step.finish_sums();
-  times.sum.push_back(part.lap());
-  step.update(plan.update_after(halfway));
-  times.update.push_back(part.lap());
-  times.all.push_back(whole.lap());
-}
-
-Numbers time_steps(const RunPlan& plan, World& world, const BenchOptions& options) {
-  const Device device = choose_device(plan.options, world);
-  Model model(plan, device.placement);
-  model.start(plan);
-  std::unique_ptr<comm::Communicator> owner;
-  Step step(*model.job, model.arenas, plan.options.update, device.kernels(),
-            arena_communicator(device, world.communicator(), owner), plan.options.shards);
-  const ShardMemory memory = draw_batch(plan);
-  const auto fields = model.job->training_batches().fields(plan.sampler.shard_batch_size());
-  const jobs::Tensors batch = batch_tensors(fields, memory.arrays(), device_of(device.placement));
-  world.communicator().barrier();
-  StepTimes times;
-  for (int64_t i = 0; i < kWarmUp + options.steps; ++i) time_step(plan, step, batch, world, times);
-  const double seconds = median(times.all);
-  return {{"images_per_second", static_cast<double>(plan.options.batch_size) / seconds},
-          {"step_seconds", seconds},
-          {"compute_seconds", median(times.compute)},
-          {"sum_seconds", median(times.sum)},
-          {"update_seconds", median(times.update)}};
 }
 
 // --- The sum
@@ -178,7 +126,7 @@ double time_small_sums(comm::Communicator& communicator) {
     communicator.sum(values);
     seconds.push_back(watch.seconds());
   }
-  return median(seconds);
+  return bench_median(seconds);
 }
 
 Numbers time_sum(const RunPlan& plan, World& world, const BenchOptions& options) {
@@ -197,7 +145,7 @@ Numbers time_sum(const RunPlan& plan, World& world, const BenchOptions& options)
     sums.buffers().front()[0].item<float>();  // a GPU is waited for
     seconds.push_back(watch.lap());
   }
-  return {{"seconds", median(seconds)},
+  return {{"seconds", bench_median(seconds)},
           {"bytes", layout.size * static_cast<int64_t>(sizeof(float))},
           {"small_sum_seconds", time_small_sums(world.communicator())}};
 }
@@ -242,7 +190,9 @@ Numbers time_checkpoints(const RunPlan& plan, World& world, const BenchOptions& 
     bytes = saved->bytes;
   }
   checkpoints.remove_copies();
-  return {{"stall_seconds", median(stalls)}, {"write_seconds", median(writes)}, {"bytes", bytes}};
+  return {{"stall_seconds", bench_median(stalls)},
+          {"write_seconds", bench_median(writes)},
+          {"bytes", bytes}};
 }
 
 // --- The verb
@@ -263,6 +213,13 @@ RunPlan plan_of(World& world, const BenchOptions& options) {
 }
 
 }  // namespace
+
+double bench_median(std::vector<double> seconds) {
+  seconds.erase(seconds.begin(), seconds.begin() + kWarmUp);
+  std::ranges::sort(seconds);
+  const size_t half = seconds.size() / 2;
+  return seconds.size() % 2 == 1 ? seconds[half] : 0.5 * (seconds[half - 1] + seconds[half]);
+}
 
 ExitCode bench(World& world, const BenchOptions& options) {
   const RunPlan plan = plan_of(world, options);

@@ -24,15 +24,18 @@ namespace fs = std::filesystem;
 // What timm needs to build the model around the weights (its pretrained_cfg).
 nlohmann::ordered_json timm_config(const jobs::Architecture& model) {
   const auto size = model.evaluation_size;
-  return {{"architecture", model.name},
-          {"num_classes", model.classes},
-          {"pretrained_cfg",
-           {{"input_size", {3, size, size}},
-            {"crop_pct", model.evaluation_crop},
-            {"interpolation", model.interpolation == "random" ? "bicubic" : model.interpolation},
-            {"mean", {0.485, 0.456, 0.406}},
-            {"std", {0.229, 0.224, 0.225}},
-            {"num_classes", model.classes}}}};
+  nlohmann::ordered_json config{
+      {"architecture", model.name},
+      {"num_classes", model.classes},
+      {"pretrained_cfg",
+       {{"input_size", {3, size, size}},
+        {"crop_pct", model.evaluation_crop},
+        {"interpolation", model.interpolation == "random" ? "bicubic" : model.interpolation},
+        {"mean", {0.485, 0.456, 0.406}},
+        {"std", {0.229, 0.224, 0.225}},
+        {"num_classes", model.classes}}}};
+  if (model.one_size) config["model_args"] = {{"img_size", size}};
+  return config;
 }
 
 std::unique_ptr<jobs::JobRecipe> read_job_of(const std::string& source) {

@@ -18,8 +18,8 @@ std::string_view note_of(monitoring::Availability availability) {
       return " (from the first evaluation on)";
     case checkpoint:
       return " (from the first checkpoint on)";
-    case later:
-      return " (not exported yet)";
+    case gpu:
+      return " (of ranks on GPUs)";
     default:
       return "";
   }

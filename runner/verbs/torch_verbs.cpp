@@ -129,6 +129,14 @@ void add_bench_part(CLI::App& parent, const BenchPart& part, Chosen& chosen) {
         ->type_name("N")
         ->check(CLI::PositiveNumber);
   }
+  if (options->part == "step") {
+    verb->add_option("--profile", options->profile,
+                     "also: where the step goes, in words on stderr and as a picture (.svg or "
+                     ".png)")
+        ->type_name("FILE")
+        ->expected(0, 1)
+        ->default_str("step-profile.svg");
+  }
   if (options->part == "checkpoint") {
     verb->add_option("--out", options->out,
                      "where it is written and removed again [the system's temporary folder]")

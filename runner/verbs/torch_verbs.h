@@ -37,6 +37,7 @@ ExitCode eval(World& world, const EvalOptions& options);
 struct BenchOptions {
   std::string part;  // data, step, sum, checkpoint
   std::string recipe, out;
+  std::string profile;  // step: the picture's file; empty: no profile
   int64_t steps = 10;
   int64_t samples = 0;
   int threads = 0;        // data: of a rank; 0: as the recipe says

@@ -62,6 +62,7 @@ struct Introduction {
   std::string id, launch;
   Progress progress;
   std::vector<std::string> allowed_changes;
+  std::string recipe;  // the name of its file; empty: of a run that knows it
 };
 
 void introduce(const RunPlan& plan, World& world, const RunDirectory& run,
@@ -81,10 +82,12 @@ void introduce(const RunPlan& plan, World& world, const RunDirectory& run,
       fmt::format("{} epochs of {} steps{}", plan.options.epochs, plan.sampler.steps_per_epoch(),
                   progress.step == 0 ? std::string()
                                      : fmt::format("; goes on after step {}", progress.step)));
-  const RunHistory history = with_launch(read_history(run), run, progress.step);
+  RunHistory history = with_launch(read_history(run), run, progress.step);
+  if (!introduction.recipe.empty()) history.recipe = introduction.recipe;
   nlohmann::json description{{"version", LOCKSTEP_VERSION},
                              {"id", introduction.id},
                              {"job", plan.options.job},
+                             {"recipe", history.recipe},
                              {"model", plan.job->architecture().name},
                              {"launch", introduction.launch},
                              {"host", host_name()},
@@ -97,6 +100,7 @@ void introduce(const RunPlan& plan, World& world, const RunDirectory& run,
                              {"from_step", progress.step},
                              {"launches", history.launches},
                              {"first_start", history.first_start},
+                             {"restarts", history.restarts},
                              {"lost_steps", history.lost_steps}};
   if (!introduction.allowed_changes.empty())
     description["allowed_changes"] = introduction.allowed_changes;
@@ -223,7 +227,7 @@ ExitCode train(World& world, const TrainOptions& options) {
   Launch launch{world, plan, device, run, deadline, {}};
   if (world.rank() == 0) {
     create_run(run.root, plan.recipe.resolved_toml());
-    keep_index(run, *plan.training_set);
+    keep_indices(run, *plan.training_set, plan.validation_set ? &*plan.validation_set : nullptr);
     launch.lock.emplace(run);
   }
   world.communicator().barrier();
@@ -236,7 +240,7 @@ ExitCode train(World& world, const TrainOptions& options) {
   model.start(plan);
   const std::string id = comm::broadcast_sized(new_run_id(), world.communicator());
   TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
-  introduce(plan, world, run, {.id = id, .launch = name});
+  introduce(plan, world, run, {.id = id, .launch = name, .recipe = recipe_name(options.recipe)});
   return train_to_the_end(launch, model, checkpoints, liveness, {});
 }
 
@@ -260,6 +264,9 @@ ExitCode resume(World& world, const ResumeOptions& options) {
     launch.lock.emplace(run);
     forget_requests(run);
     refuse_changed_set(run, *plan.training_set);
+    const std::string change =
+        plan.validation_set ? changed_validation_set(run, *plan.validation_set) : std::string();
+    if (!change.empty()) say(world, "warning: " + change);
   }
   world.communicator().barrier();
   const std::string name = comm::broadcast_sized(launch_name(), world.communicator());

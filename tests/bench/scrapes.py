@@ -28,12 +28,9 @@ def rows(run):
 
 
 def processor_seconds(process):
-    """Of the threads that compute neither a step nor a picture: the endpoint's are those that came with it."""
-    seconds = {}
-    for task in Path(f"/proc/{process}/task").iterdir():
-        fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
-        seconds[task.name] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return seconds
+    """Of the endpoint's threads, as the scheduler counts it: ticks are too coarse."""
+    tasks = [task for task in Path(f"/proc/{process}/task").iterdir() if (task / "comm").read_text().startswith("civetweb")]
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 def ask(port, seconds):
@@ -72,17 +69,15 @@ def main():
             port = int(json.loads((run / "prometheus.json").read_text())[0]["targets"][0].rsplit(":", 1)[1])
             quiet, asked, scrapes, used = [], [], 0, 0.0
             for _ in range(arguments.rounds):
-                first, before = len(rows(run)), processor_seconds(process.pid)
+                first = len(rows(run))
                 time.sleep(arguments.seconds)
-                middle, between = len(rows(run)), processor_seconds(process.pid)
+                middle, before = len(rows(run)), processor_seconds(process.pid)
                 scrapes += ask(port, arguments.seconds)
-                last, after = len(rows(run)), processor_seconds(process.pid)
+                last = len(rows(run))
+                used += processor_seconds(process.pid) - before
                 steps = [row["step_seconds"] for row in rows(run)]
                 quiet.append(statistics.mean(steps[first + 1:middle]))
                 asked.append(statistics.mean(steps[middle + 1:last]))
-                # Threads that idle while nobody asks.
-                used += sum(after[task] - between[task] for task in after
-                            if task in before and between[task] - before[task] <= 0.02)
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()

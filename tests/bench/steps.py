@@ -103,6 +103,27 @@ def timm_step(steps):
     report(dist, images_per_second=16 * RANKS / median_seconds(dist, step, steps))
 
 
+def timm_vit_step(steps):
+    torch, dist = join_world()
+    import timm
+    from timm.loss import BinaryCrossEntropy
+    from timm.optim import create_optimizer_v2
+    from torch.nn.parallel import DistributedDataParallel
+
+    model = DistributedDataParallel(timm.create_model("vit_small_patch16_224"), gradient_as_bucket_view=True)
+    optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=0.05)
+    criterion = BinaryCrossEntropy(smoothing=0.0, target_threshold=0.2)
+    images = torch.randn(16, 3, 224, 224)
+    targets = torch.zeros(16, 1000).scatter_(1, torch.randint(0, 1000, (16, 1)), 1.0)
+
+    def step():
+        criterion(model(images), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+
+    report(dist, images_per_second=16 * RANKS / median_seconds(dist, step, steps))
+
+
 def dino_step(steps):
     torch, dist = join_world()
     sys.path.insert(0, os.environ["DINO"])
@@ -185,7 +206,7 @@ def torch_save(steps):
     dist.destroy_process_group()
 
 
-PEERS = {function.__name__: function for function in (timm_step, dino_step, gloo_sum, first_step, torch_save)}
+PEERS = {function.__name__: function for function in (timm_step, timm_vit_step, dino_step, gloo_sum, first_step, torch_save)}
 
 
 # --- The pairs: (ours, theirs), each so that more is better
@@ -199,6 +220,12 @@ def resnet(options):
 def dino(options):
     ours = bench("step", DINO, options, "batch.size=8")
     return ours["images_per_second"], peer("dino_step", options)["images_per_second"]
+
+
+def vit(options):
+    ours = bench("step", RSB, options, "batch.size=32", "model.name=vit_small_patch16_224", "augmentation.size=224",
+                 "optimizer.name=adamw", "optimizer.learning_rate=1e-3", "optimizer.weight_decay=0.05")
+    return ours["images_per_second"], peer("timm_vit_step", options)["images_per_second"]
 
 
 def sums(key):
@@ -292,6 +319,7 @@ def checkpoint(options):
 # name: what is timed, the least ratio that is asked for, the unit of ours, its pair
 PAIRS = {
     "resnet50": ("ResNet-50, 160 pixels, LAMB and average, beside timm and DDP", 1.4, "images/s", resnet),
+    "vit": ("ViT-S/16, 224 pixels, AdamW, beside timm and DDP", 1.25, "images/s", vit),
     "sum": ("the sum of 102 MB, beside gloo", 12.0, "sums/s", sums("seconds")),
     "small_sum": ("the sum of 4 kB, beside gloo", 1.0, "sums/s", sums("small_sum_seconds")),
     "start_up": ("from the start to the first update, tiny_cpu, beside torch and timm", 1.0, "1/s", start_up),

@@ -87,8 +87,13 @@ class Schema(unittest.TestCase):
         ports = job["spec"]["mpiReplicaSpecs"]["Worker"]["template"]["spec"]["containers"][0]["ports"]
         self.assertEqual([port["name"] for port in ports],
                          [endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]])
-        # Labels that dashboards and alerts group by.
-        self.assertIn("run", [rule["targetLabel"] for rule in monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]])
+        rules = {rule["targetLabel"]: rule for rule in monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]}
+        # Labels that dashboards and alerts group by, and ask for.
+        self.assertLessEqual({"run", "instance"}, set(rules))
+        (down,) = [rule["expr"] for group in yaml.safe_load((FOLDER / "prometheus/alerts.yml").read_text())["groups"]
+                   for rule in group["rules"] if rule["alert"] == "LockstepDown"]
+        self.assertIn(f'up{{job="{rules["job"]["replacement"]}"}}', down)
+        self.assertNotIn("sourceLabels", rules["job"])
 
     def test_what_is_wrong_is_seen(self):
         for change in (lambda spec: spec.update(slotPerWorker=8), lambda spec: spec.update(mpiImplementation="LAM"),

@@ -2,7 +2,6 @@
 scrapes a real run of two ranks by its target file."""
 
 import json
-import math
 import os
 import re
 import signal
@@ -26,6 +25,8 @@ from deploy_support import FOLDER, LOCKSTEP, REPOSITORY, catalogue, metrics_in
 sys.path.insert(0, str(REPOSITORY / "tests" / "integration"))
 from support import RunTest, finish, start, wait_for_step  # noqa: E402
 
+from panel_pictures import draw  # noqa: E402
+
 NAMES = ("lockstep.json", "lockstep_compare.json")
 register_default_plugins()
 
@@ -40,6 +41,17 @@ def panels(name):
 
 def expressions():
     return sorted({target["expr"] for name in NAMES for panel in panels(name) for target in panel["targets"]})
+
+
+def operands(alert):
+    """The parts of an alert's expression that are compared or combined, each a query of its own."""
+    for part in re.split(r"\b(?:and|or|unless)\b|[<>]=?|[!=]=", re.sub(r"\boffset \w+", "", alert)):
+        while part.count("(") < part.count(")"):
+            part = part[:part.rindex(")")]
+        while part.count("(") > part.count(")"):
+            part = part.strip().removeprefix("(") if part.strip().startswith("(") else part + ")"
+        if metrics_in(part):
+            yield part.strip()
 
 
 class Dashboards(unittest.TestCase):
@@ -100,6 +112,32 @@ class Dashboards(unittest.TestCase):
         self.assertEqual(unseen, {"lockstep_info", "lockstep_nodes", "lockstep_run_start_timestamp_seconds",
                                   "lockstep_evaluation_timestamp_seconds", "lockstep_checkpoint_interval_steps"})
 
+    def test_operands(self):
+        self.assertEqual(list(operands('(a:b > 3 * max by (run) (lockstep_x > 0) or up{job="c"} == 0) and lockstep_y offset 5m < 1')),
+                         ["3 * max by (run) (lockstep_x )", 'up{job="c"}', "lockstep_y"])
+
+    def test_gpus_are_joined_by_their_uuid(self):
+        """What needs a GPU, with DCGM's metrics made up: each panel has a series under the names of run and rank."""
+        asked = [expression for expression in expressions() if "DCGM" in expression]
+        self.assertGreater(len(asked), 5)
+        series = {f'{name}{{gpu="0",UUID="GPU-1",Hostname="n1"}}': "0+1e6x20"
+                  for expression in asked for name in metrics_in(expression) if name.startswith("DCGM")}
+        series['lockstep_rank_gpu_info{run="a",rank="3",UUID="GPU-1"}'] = "1x20"
+        queries = [{"expr": expression.replace("$__rate_interval", "5m").replace("$run", ".*"), "eval_time": "10m",
+                    "exp_samples": []} for expression in asked]
+        test = {"evaluation_interval": "1m", "tests": [{"interval": "1m", "promql_expr_test": queries, "input_series": [
+            {"series": name, "values": values} for name, values in series.items()]}]}
+        with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+            file.write(json.dumps(test))
+            file.flush()
+            done = subprocess.run(["promtool", "test", "rules", file.name], capture_output=True, text=True, check=False)
+        # It was told to expect nothing, and complains of each.
+        found = re.findall(r"got: \{(.*)\}", done.stdout + done.stderr)
+        self.assertEqual(len(found), len(asked), done.stdout + done.stderr)
+        for labels in found:
+            self.assertIn('rank="3"', labels)
+            self.assertIn('run="a"', labels)
+
     def test_provisioning(self):
         source = yaml.safe_load((FOLDER / "grafana/provisioning/datasources/lockstep.yml").read_text())
         self.assertEqual(source["datasources"][0]["type"], "prometheus")
@@ -137,9 +175,6 @@ class Server:
         asked = expression.replace("$__rate_interval", "10s").replace("$run", ".*")
         return self.ask("query_range", query=asked, start=now - 300, end=now, step=1)["result"]
 
-    def has_data(self, expression):
-        return bool(self.answer(expression))
-
     def stop(self):
         self.process.terminate()
         self.process.wait()
@@ -150,27 +185,42 @@ class RealServer(RunTest):
     recipe_text = (REPOSITORY / "jobs/dino/recipes/vit_tiny_cpu.toml").read_text()
 
     def answers(self):
-        groups = yaml.safe_load((FOLDER / "prometheus/rules.yml").read_text())["groups"]
-        rules = [rule["expr"] for group in groups for rule in group["rules"]]
-        return {expression: self.server.has_data(expression) for expression in expressions() + rules}
+        """{query: its series} of all that dashboards, rules and alerts ask for."""
+        groups = [group for name in ("rules.yml", "alerts.yml")
+                  for group in yaml.safe_load((FOLDER / "prometheus" / name).read_text())["groups"]]
+        rules = [rule for group in groups for rule in group["rules"]]
+        asked = [*expressions(), *(annotation["expr"] for name in NAMES for annotation in dashboard(name)["annotations"]["list"]),
+                 *(rule["expr"] for rule in rules if "record" in rule),
+                 *(operand for rule in rules if "alert" in rule for operand in operands(rule["expr"]))]
+        return {expression: self.server.answer(expression) for expression in sorted(set(asked))}
 
-    def assert_drawable(self, silent):
-        """What Grafana would need to draw each panel: curves that have the labels of their legend, each under a name of
-        its own, and points that are numbers. Grafana itself is in no archive of Debian or PyPI."""
+    def assert_drawable(self, answers, silent):
+        """Each series of a panel has a name of its own, and the panel as a picture has something to see."""
+        pictures = Path(LOCKSTEP).parent / "panels"
         for name in NAMES:
+            folder = pictures / Path(name).stem
+            folder.mkdir(parents=True, exist_ok=True)
             for panel in panels(name):
-                for target in panel["targets"]:
-                    if target["expr"] in silent:
-                        continue
-                    answer = self.server.answer(target["expr"])
-                    wanted = re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])
-                    legends = [tuple(series["metric"].get(label) for label in wanted) for series in answer]
-                    with self.subTest(panel=panel["title"]):
-                        self.assertNotIn(None, [label for legend in legends for label in legend])
-                        if wanted:
+                shown = [(target["legendFormat"], answers[target["expr"]]) for target in panel["targets"]
+                         if target["expr"] not in silent]
+                with self.subTest(panel=panel["title"]):
+                    for legend, answer in shown:
+                        labels = re.findall(r"\{\{(\w+)\}\}", legend)
+                        legends = [tuple(series["metric"].get(label) for label in labels) for series in answer]
+                        self.assertNotIn(None, [label for names in legends for label in names])
+                        if labels:
                             self.assertEqual(len(set(legends)), len(legends))
-                        self.assertTrue(any(math.isfinite(float(value)) for series in answer
-                                            for _, value in series["values"]))
+                    if shown:
+                        file = folder / f"{panel['id']:02}-{re.sub('[^a-z]+', '-', panel['title'].lower())}.png"
+                        self.assertGreater(draw(panel, shown, file), 0)
+                        self.assertGreater(file.stat().st_size, 1000)
+
+    def assert_variables_have_values(self):
+        for name in NAMES:
+            for variable in dashboard(name)["templating"]["list"]:
+                if variable["type"] == "query":
+                    metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]["query"]).groups()
+                    self.assertEqual(self.server.ask(f"label/{label}/values", **{"match[]": metric}), ["run"])
 
     def test_every_expression_is_answered(self):
         targets = self.folder / "targets"
@@ -189,18 +239,19 @@ class RealServer(RunTest):
             wait_for_step(folder, json.loads((folder / "run.json").read_text())["steps"], process)
             # Now it lingers; the last scrapes and rules take some seconds more.
             known = catalogue()
-            absent = {name for name, metric in known.items() if metric["availability"] == "later"}
+            absent = {name for name, metric in known.items() if metric["availability"] == "gpu"}
             deadline = time.monotonic() + 60
             while True:
                 answers = self.answers()
-                silent = {expression for expression, answered in answers.items() if not answered}
+                silent = {expression for expression, answer in answers.items() if not answer}
                 expected = {expression for expression in answers
                             if any(name in absent or name.startswith("DCGM") for name in metrics_in(expression))}
                 if silent == expected or time.monotonic() > deadline:
                     break
                 time.sleep(1)
             self.assertEqual(silent, expected)
-            self.assert_drawable(expected)
+            self.assert_drawable(answers, expected)
+            self.assert_variables_have_values()
             groups = self.server.ask("rules")["groups"]
             self.assertEqual({rule["health"] for group in groups for rule in group["rules"]}, {"ok"})
             critical = [alert["labels"] for alert in self.server.ask("alerts")["alerts"]

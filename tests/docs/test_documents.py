@@ -106,7 +106,9 @@ class Documents(unittest.TestCase):
         seen = 0
         for path in DOCUMENTS:
             for link in re.findall(r"\]\(([^)\s]+)\)", without_code(path.read_text())):
-                if re.match(r"https?:", link):
+                if re.match(r"\w+:", link):
+                    with self.subTest(document=show(path), link=link):
+                        self.assertRegex(link, r"^https?://[\w-]+(\.[\w-]+)+(/[\w./~%#?=&+-]*)?$")
                     continue
                 seen += 1
                 name, _, anchor = link.partition("#")
@@ -176,6 +178,13 @@ class Documents(unittest.TestCase):
         named = keys_in_tables(REPOSITORY / "docs" / "coming_from.md", "recipe", 1)
         self.assertGreater(len(named), 50)
         self.assertEqual(named - keys(), set())
+
+    def test_every_variable_of_the_environment_is_explained(self):
+        table = (REPOSITORY / "docs" / "operations.md").read_text().split("## Environment")[1].split("\n## ")[0]
+        explained = set(re.findall(r"`(LOCKSTEP(?:_[A-Z]+)+)`", table))
+        used = {name for path in files("*.cpp", "*.sh", "*.sbatch", "*.ipynb")
+                for name in re.findall(r"(?:getenv\(\"|\$\{?|environ\.get\(\\?\")(LOCKSTEP_[A-Z_]+)", path.read_text())}
+        self.assertEqual(used, explained)
 
     def test_every_number_of_an_error_is_explained(self):
         used = {number for path in files("*.cpp", "*.h", "*.cu") if "tests" not in path.parts

@@ -136,6 +136,11 @@ class Slurm:
     def start_node(self, name):
         self.daemon(name, name, "slurmd", "-D", "-N", name)
 
+    def kill_node(self, name):
+        """slurmd goes without a word; what it started goes on."""
+        os.kill(self.processes[name].pid, signal.SIGKILL)
+        self.processes.pop(name).wait()
+
     def daemon(self, key, host, *words):
         log = (self.folder / f"{key}.out").open("w")
         self.processes[key] = subprocess.Popen(self.hosts.on(host, *words), stdout=log, stderr=log,

@@ -1,12 +1,16 @@
 """`lockstep bench` times each part of a recipe alone. The answers are tested, never how fast they are."""
 
 import json
+import os
+import re
 import unittest
 
 from support import RunTest, REPOSITORY, run
 from test_dino import RECIPE as DINO
 
 RESNET18_PARAMETERS = 11_181_642
+RESNET18_CONVOLUTIONS = 20
+RESNET18_MULTIPLICATIONS = 1_813_561_344 // 49  # of the convolutions; at 32 pixels each has 1 / 49 of those at 224
 IMAGENET = 1_281_167
 
 
@@ -65,6 +69,11 @@ class Bench(RunTest):
                 for settings in ((f"data.train={shards}", "data.val="), ("data.cache=files",), ("data.cache=decoded",),
                                  ("data.cache=decoded", "data.cache_bytes=200000")):
                     self.assertEqual(hash_of(recipe, *settings, ranks=ranks), expected, settings)
+            os.environ["LOCKSTEP_PLAIN"] = "pixels"
+            try:
+                self.assertEqual(hash_of(recipe), expected)
+            finally:
+                del os.environ["LOCKSTEP_PLAIN"]
             self.assertNotEqual(hash_of(recipe, "data.fast_decode=true"), expected)
 
     def test_step(self):
@@ -75,6 +84,22 @@ class Bench(RunTest):
                                                   "sum_seconds", "update_seconds"])
                 self.assertAlmostEqual(answer["images_per_second"] * answer["step_seconds"], 16)
                 self.assertLess(answer["update_seconds"], answer["step_seconds"])
+
+    def test_where_a_step_goes(self):
+        """In words and as a picture; the work of the convolutions is known."""
+        picture = self.folder / "where.svg"
+        done = self.ok(run("bench", "step", self.recipe, "--steps", 2, "--profile", picture, ranks=2))
+        lines = done.err.splitlines()
+        self.assertRegex(lines[0], r"^a step of .* s: .* % forward and backward, .* % sum, .* % update$")
+        self.assertRegex(lines[1], r"this machine gives each .* GFLOP/s and .* GB/s$")
+        parts = [float(re.search(r" ([\d.]+) %", line)[1]) for line in lines[3:]]
+        self.assertAlmostEqual(sum(parts), 100.0, delta=1.0)
+        (convolution,) = [line.split() for line in lines if line.startswith("aten::mkldnn_convolution ")]
+        milliseconds, calls, gigaflops = float(convolution[3]), int(convolution[4]), float(convolution[5])
+        shards, pictures = 2, 8  # of a rank
+        self.assertEqual(calls, RESNET18_CONVOLUTIONS * shards)
+        self.assertAlmostEqual(1e6 * milliseconds * gigaflops / (2 * pictures * RESNET18_MULTIPLICATIONS), 1.0, delta=0.02)
+        self.assertIn("<svg", picture.read_text())
 
     def test_sum(self):
         for ranks in (1, 2):

@@ -2,10 +2,14 @@
 in an array, in a chain: each ends as documented, and the run comes out with the bits of one that was never disturbed."""
 
 import json
+import os
+import re
+import signal
 import subprocess
+import sys
 import unittest
 
-from cluster import Slurm
+from cluster import Hosts, Slurm
 from support import LOCKSTEP, REPOSITORY, SameRunTest, finish, hashes, rows, start, wait_for_step
 
 FOLDER = REPOSITORY / "deploy" / "slurm"
@@ -21,12 +25,12 @@ class Jobs(SameRunTest):
         cls.slurm = Slurm()
         cls.addClassCleanup(cls.slurm.close)
 
-    def submit(self, launcher, name, *words, options=(), run=None):
+    def submit(self, launcher, name, *words, options=(), run=None, binding=BINDING, ranks=2):
         """The template as a user submits it, for one rank on each node; the reference's bits are those of any world."""
         return self.slurm.submit(
             "--ntasks-per-node=1", "--cpus-per-task=1", "--time=5", f"--output={self.folder}/{name}-%j.log", *options,
             FOLDER / f"{launcher}.sbatch", *words, RECIPE=self.recipe, RUN=run or self.folder / name, LOCKSTEP=LOCKSTEP,
-            BINDING=BINDING[launcher], OMPI_ALLOW_RUN_AS_ROOT=1, OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
+            RANKS=ranks, BINDING=binding[launcher] if binding else "", OMPI_ALLOW_RUN_AS_ROOT=1, OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
 
     def log(self, name):
         return "".join(file.read_text() for file in self.folder.glob(f"{name}-*.log"))
@@ -45,18 +49,75 @@ class Jobs(SameRunTest):
         self.assertEqual((done["JobState"], done["ExitCode"]), (state, code), self.log(name) + self.slurm.logs())
         return done
 
+    def seat_of(self, name, rank):
+        """Host and process of its newest launch; all hosts are one machine."""
+        text = (self.folder / name / "log" / f"rank-{rank:05}.log").read_text()
+        host, process = re.findall(r" on (\w+), process (\d+):", text)[-1]
+        return host, int(process)
+
     def hosts_of(self, name):
         logs = (self.folder / name / "log").glob("rank-*.log")
         return sorted(line.split(" on ")[1].split(",")[0] for file in logs
                       for line in file.read_text().splitlines()[:1])
 
-    def test_both_templates_train_over_both_nodes(self):
+    def scraped(self, target):
+        """The page of one target of a run, as a Prometheus on the first node gets it."""
+        script = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+        return self.slurm.client(sys.executable, "-c", script, f"http://{target['targets'][0]}/metrics", check=True).stdout
+
+    def test_both_templates_train_over_both_nodes_and_are_scraped(self):
+        addresses = {name: self.slurm.hosts.address(name) for name in Hosts.NAMES}
         for launcher in ("mpirun", "srun"):
             with self.subTest(launcher=launcher):
-                job = self.submit(launcher, launcher)
+                folder = self.folder / launcher
+                job = self.submit(launcher, launcher, "--set", "monitoring.port=0", "--set", "monitoring.linger=100s")
+                self.wait_for_step(launcher, self.STEPS, job)
+                targets = {target["labels"]["instance"]: target
+                           for target in json.loads((folder / "prometheus.json").read_text())}
+                self.assertEqual(set(targets), set(addresses))
+                for rank, (name, target) in enumerate(sorted(targets.items())):
+                    # Nothing here knows names of hosts, a cluster does.
+                    target["targets"] = [target["targets"][0].replace(f"{name}:", f"{addresses[name]}:")]
+                    self.slurm.wait(f"the last step on {name}", lambda t=target, r=rank: f'lockstep_rank_step{{rank="{r}"}} '
+                                    f"{self.STEPS}\n" in self.scraped(t))
+                    shown = self.scraped(target)
+                    self.assertEqual(set(re.findall(r'^lockstep_rank_step\{rank="(\d)"\}', shown, re.MULTILINE)), {str(rank)})
+                    self.assertEqual("\nlockstep_step " in shown, name == "node1")
+                self.slurm.client("scancel", "--batch", "--signal=USR2", job, check=True)  # enough of lingering
                 self.assert_ends(launcher, job, "COMPLETED", "0:0")
                 self.assertEqual(self.hosts_of(launcher), ["node1", "node2"])
-                self.assert_same_run(self.folder / launcher)
+                self.assert_same_run(folder)
+
+    def test_the_binding_that_is_shipped(self):
+        for launcher in ("mpirun", "srun"):
+            with self.subTest(launcher=launcher):
+                name = f"bound-{launcher}"
+                job = self.submit(launcher, name, "--set", "schedule.epochs=1", "--set", "schedule.warmup_epochs=0", binding=None)
+                self.assert_ends(name, job, "COMPLETED", "0:0")
+                self.assertEqual(self.hosts_of(name), ["node1", "node2"])
+        # One core a rank, by mpirun's own word (this Slurm has no plugin that binds).
+        self.assertEqual(len(re.findall(r"MCW rank \d bound to socket \d\[core \d+\[hwt", self.log("bound-mpirun"))), 2)
+
+    def test_a_rank_that_dies_costs_no_place_in_the_queue(self):
+        for launcher in ("mpirun", "srun"):
+            with self.subTest(launcher=launcher):
+                name = f"killed-{launcher}"
+                job = self.submit(launcher, name)
+                self.wait_for_step(name, 8, job)
+                os.kill(self.seat_of(name, 1)[1], signal.SIGKILL)
+                done = self.assert_ends(name, job, "COMPLETED", "0:0")
+                self.assertEqual(done["Restarts"], "0")
+                self.assertIn("starting again", self.log(name))
+                self.assert_same_run(self.folder / name)
+
+    def test_a_suspected_node_is_left_out_where_one_is_to_spare(self):
+        job = self.submit("srun", "spare", ranks=1)  # mpirun: test_restarts.py
+        self.wait_for_step("spare", 8, job)
+        os.kill(self.seat_of("spare", 0)[1], signal.SIGKILL)
+        self.assert_ends("spare", job, "COMPLETED", "0:0")
+        self.assertIn("without node1 from here on", self.log("spare"))
+        self.assertEqual(self.seat_of("spare", 0)[0], "node2")
+        self.assert_same_run(self.folder / "spare")
 
     def test_requeued_in_mid_step(self):
         for launcher in ("mpirun", "srun"):
@@ -86,23 +147,28 @@ class Jobs(SameRunTest):
     def test_the_time_limit(self):
         # Slurm sends the signal up to a minute early, here within seconds: in a step, or while the run starts.
         long = ("--set", "schedule.epochs=2000", "--set", "evaluation.every=0")
-        job = self.submit("mpirun", "limit", *long, options=("--time=1", "--signal=B:USR2@58"))
-        self.slurm.wait("the requeue", lambda: self.slurm.job(job).get("Restarts") == "1", 90)
-        self.assertIn("stopped as asked, saved", self.log("limit"))
-        reached = rows(self.folder / "limit")[-1]["step"]
-        # The time that is left to a job of a minute may end it before it is there again.
-        self.slurm.client("scontrol", "update", f"job={job}", "TimeLimit=5", check=True)
-        self.slurm.start_again(job)
-        self.wait_for_step("limit", reached + 3, job)
-        self.slurm.client("scancel", job, check=True)
-        resumed = hashes(self.folder / "limit")
+        jobs = {f"limit-{launcher}": self.submit(launcher, f"limit-{launcher}", *long, options=("--time=1", "--signal=B:USR2@58"))
+                for launcher in ("mpirun", "srun")}
+        reached = {}
+        for name, job in jobs.items():
+            self.slurm.wait("the requeue", lambda j=job: self.slurm.job(j).get("Restarts") == "1", 90)
+            self.assertIn("stopped as asked, saved", self.log(name))
+            reached[name] = rows(self.folder / name)[-1]["step"]
+            # The time that is left to a job of a minute may end it before it is there again.
+            self.slurm.client("scontrol", "update", f"job={job}", "TimeLimit=5", check=True)
+        for name, job in jobs.items():
+            self.slurm.start_again(job)
+            self.wait_for_step(name, reached[name] + 3, job)
+            self.slurm.client("scancel", job, check=True)
+        last = max(reached.values()) + 3
         alone = start("train", self.recipe, "--run", self.folder / "limit-alone", *long)
-        wait_for_step(self.folder / "limit-alone", reached + 3, alone)
+        wait_for_step(self.folder / "limit-alone", last, alone)
         alone.kill()
         finish(alone)
         expected = hashes(self.folder / "limit-alone")
-        self.assertEqual([resumed[step] for step in range(1, reached + 4)],
-                         [expected[step] for step in range(1, reached + 4)])
+        for name, step in reached.items():
+            resumed = hashes(self.folder / name)
+            self.assertEqual([resumed[i] for i in range(1, step + 4)], [expected[i] for i in range(1, step + 4)], name)
 
     def test_pre_empted(self):
         job = self.submit("srun", "pre-empted")
@@ -114,6 +180,17 @@ class Jobs(SameRunTest):
         self.assert_ends("pre-empted", job, "COMPLETED", "0:0")
         self.assertIn("stopped as asked, saved", self.log("pre-empted"))
         self.assert_same_run(self.folder / "pre-empted")
+
+    def test_a_node_that_fails(self):
+        job = self.submit("mpirun", "node")
+        self.wait_for_step("node", 8, job)
+        os.kill(self.seat_of("node", 1)[1], signal.SIGSTOP)  # the run cannot end before Slurm misses the node
+        self.slurm.kill_node("node2")
+        self.slurm.wait("requeue", lambda: self.slurm.job(job).get("Restarts") == "1", 120)
+        self.slurm.start_node("node2")
+        self.slurm.start_again(job)
+        self.assert_ends("node", job, "COMPLETED", "0:0")
+        self.assert_same_run(self.folder / "node")
 
     def test_cancelled(self):
         job = self.submit("mpirun", "cancelled")

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <set>
+#include <utility>
 #include <vector>
 
 namespace lockstep::jobs {
@@ -61,6 +62,24 @@ TEST(Random, DrawsEveryIntegerOfARange) {
   Random random(0, Purpose::augmentation, 0, 0);
   for (int i = 0; i < 15000; ++i) ++counts[static_cast<size_t>(random.integer(10, 25) - 10)];
   for (const int count : counts) EXPECT_NEAR(count, 1000, 160);
+}
+
+// Whatever is left of a block before, and after a number that is no multiple of anything.
+TEST(Random, FillsWithWhatItsDrawsWouldGive) {
+  for (const auto& [before, count] : {std::pair{0, 100000}, {0, 100001}, {1, 1000}, {4, 1000}}) {
+    Random many(3, Purpose::mixing, 1, 2), single(3, Purpose::mixing, 1, 2);
+    for (int i = 0; i < before; ++i) ASSERT_EQ(many.bits(), single.bits());
+    std::vector<float> values(static_cast<size_t>(count));
+    many.fill_uniform(values, -3.0, 5.0);
+    for (const float value : values)
+      ASSERT_EQ(value, static_cast<float>(single.uniform(-3.0, 5.0)));
+    many.fill_normal(values, 0.5, 2.0);
+    for (const float value : values) {
+      const double expected = single.normal(0.5, 2.0);
+      ASSERT_NEAR(value, expected, 1e-7 * (1.0 + std::abs(expected)));
+    }
+    ASSERT_EQ(many.bits(), single.bits());
+  }
 }
 
 }  // namespace

@@ -43,6 +43,17 @@ TEST(RankMetrics, EachRankHasItsOwnSeries) {
   EXPECT_EQ(compute_seconds(*shown), (std::map<std::string, double>{{"0", 1}, {"1", 2}, {"2", 3}}));
 }
 
+TEST(RankMetrics, GpusAreJoinedByTheirUuid) {
+  const auto shown = rank_metrics(
+      [] {
+        return RankSamples{.ranks = {{.rank = 4, .gpu = "GPU-12"}, {.rank = 5}}, .scores = {}};
+      },
+      /*each=*/true);
+  const std::string text = text_format({shown}, "");
+  EXPECT_NE(text.find("\nlockstep_rank_gpu_info{rank=\"4\",UUID=\"GPU-12\"} 1"), std::string::npos);
+  EXPECT_EQ(text.find("gpu_info{rank=\"5\""), std::string::npos);
+}
+
 TEST(RankMetrics, ManyRanksAreThreeNumbers) {
   const auto shown = rank_metrics([] { return node_of(1024); }, /*each=*/false);
   EXPECT_EQ(compute_seconds(*shown),

@@ -152,10 +152,12 @@ def weights_file(out):
     return found
 
 
-def starting_model(name, classes=CLASSES, seed=0):
+def starting_model(name, classes=CLASSES, seed=0, **settings):
     """timm's model from where twenty steps of LAMB do not blow up rounding."""
     torch.manual_seed(seed)
-    model = timm.create_model(name, num_classes=classes)
+    model = timm.create_model(name, num_classes=classes, **settings)
+    if name.startswith("vit"):
+        return model
     last_norm = "bn3.weight" if hasattr(model.layer1[0], "bn3") else "bn2.weight"
     with torch.no_grad():
         for key, value in model.named_parameters():

@@ -1,5 +1,6 @@
 """Exported weights load into timm's models, and these give the logits and the evaluation of `eval`."""
 
+import json
 import shutil
 import sys
 import unittest
@@ -49,8 +50,8 @@ def timm_set(folder):
 
 
 @torch.no_grad()
-def timm_logits(name, weights, images, classes=CLASSES):
-    model = timm.create_model(name, num_classes=classes)
+def timm_logits(name, weights, images, classes=CLASSES, **settings):
+    model = timm.create_model(name, num_classes=classes, **settings)
     model.load_state_dict(load_file(weights), strict=True)
     return model.eval()(images)
 
@@ -95,7 +96,8 @@ class TrainedModels(ExportTest):
 
     def train(self, model, name=None):
         name = name or model
-        weights = save_weights(unlike_its_start(starting_model(model)), self.folder / f"{name}-start.safetensors")
+        start = starting_model(model, **self.settings_of(model))
+        weights = save_weights(unlike_its_start(start), self.folder / f"{name}-start.safetensors")
         recipe = write_recipe(
             self.folder / f"{name}.toml",
             data=self.data,
@@ -110,6 +112,14 @@ class TrainedModels(ExportTest):
         run = self.folder / name
         run_lockstep("train", recipe, "--run", run)
         return run
+
+    def settings_of(self, model):
+        return {"img_size": SIDE} if model.startswith("vit") else {}
+
+    def test_vit_tiny(self):
+        self.check_model("vit_tiny_patch16_224")
+        config = json.loads((self.folder / "vit_tiny_patch16_224-folder" / "config.json").read_text())
+        self.assertEqual(config["model_args"], {"img_size": SIDE})
 
     def test_resnet18(self):
         self.check_model("resnet18")
@@ -131,7 +141,7 @@ class TrainedModels(ExportTest):
         measures, ours = self.evaluate(run)
         for out in (self.folder / f"{name}-folder", self.folder / f"{name}-file.safetensors"):
             run_lockstep("export", run, "--format", "timm", out)
-            theirs = timm_logits(name, weights_file(out), self.images)
+            theirs = timm_logits(name, weights_file(out), self.images, **self.settings_of(name))
             self.assert_logits_equal(ours, theirs)
         self.assertTrue((self.folder / f"{name}-file.safetensors").is_file())
         self.assert_measures(measures, theirs, self.labels)

@@ -1,0 +1,251 @@
+"""Every command that the documents show is run by a test: here, or by one that is named here, or there is a reason why not."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import unittest
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests" / "integration"))
+from support import LOCKSTEP, MPIRUN, RECIPE, RunTest, run  # noqa: E402
+from test_dino import RECIPE as DINO_RECIPE  # noqa: E402
+
+PROGRAMS = ("lockstep mpirun srun sbatch scontrol scancel cmake tensorboard find rm cp mkdir docker apptainer kubectl curl python3 "
+            "touch source nvidia-smi").split()
+# docs/measurements names the command of each figure: minutes on a quiet machine. What coming_from translates is others'.
+FOREIGN = ("torchrun", "python", "composer")
+
+# As they stand, but for these names.
+NAMES = {"RECIPE": "jobs/rsb/recipes/a3_resnet50.toml", "RUN...": "runs/a3 runs/dino", "RUN": "runs/a3", "SET": "data/train",
+         "OUT": "out", "DIR": "out", "VERB": "train", "F.safetensors": "weights.safetensors", "S": "0.05",
+         "/shared/targets": "targets", "/etc/grafana": "etc/grafana", "/var/lib/grafana": "lib/grafana"}
+RUN_HERE = """
+lockstep VERB --help
+lockstep metrics
+lockstep manual
+lockstep validate RECIPE
+lockstep plan RECIPE
+lockstep plan RECIPE --link 400Gb --step-seconds S
+lockstep status RUN
+lockstep verify RUN
+lockstep plot RUN... --out DIR
+lockstep data pack SET OUT
+lockstep eval RECIPE --weights F.safetensors
+lockstep manual train | man -l -
+source <(lockstep completions bash)
+lockstep completions fish | source
+tensorboard --logdir RUN
+find /shared/targets -name '*.json' -mmin +60 -delete
+rm -rf /dev/shm/lockstep-$SLURM_JOB_UID
+cp -r deploy/grafana/provisioning/. /etc/grafana/provisioning/
+mkdir -p /var/lib/grafana/dashboards/lockstep
+cp deploy/grafana/*.json /var/lib/grafana/dashboards/lockstep/
+python3 -c "import torch; from safetensors.torch import save_file; save_file(torch.load('dino_deitsmall16_pretrain.pth'), 'dino.safetensors')"
+python3 -c "import json, pickle; json.dump(pickle.load(open('gnd_roxford5k.pkl', 'rb')), open('ground_truth.json', 'w'), default=lambda x: x.tolist())"
+""".strip().splitlines()
+
+# The test that runs it, on a small recipe and on hosts that are there.
+ELSEWHERE = {
+    "docs/test_commands.py": """
+        mpirun -np N lockstep train RECIPE --run DIR
+        mpirun -np 8 lockstep train RECIPE
+        mpirun -np 8 lockstep train a3.toml --run runs/a3
+        mpirun -np 4 lockstep train jobs/rsb/recipes/a3_resnet50.toml --set data.train=/data/imagenet/train --set data.val=/data/imagenet/val
+        mpirun -np 8 lockstep train jobs/dino/recipes/vit_small_16.toml --set data.train=/data/imagenet/train
+        lockstep resume RUN
+        lockstep eval RUN
+        lockstep eval RUN --task attention --images DIR --out DIR
+        lockstep eval RUN --task linear --set evaluation.linear_blocks=4
+        lockstep export RUN --format timm OUT
+        lockstep export RUN --format dino OUT""",
+    "integration/test_hosts.py": """
+        mpirun -np 16 --host a:8,b:8 lockstep train RECIPE
+        mpirun --host gpu1:8,gpu2:8 -np 16 --map-by ppr:8:node:PE=8 --bind-to core lockstep train a3.toml --run /shared/runs/a3""",
+    "integration/test_restarts.py": """
+        deploy/run.sh -np 16 --host a:8,b:8 -- RECIPE RUN
+        deploy/run.sh -np 16 --host a:8,b:8,spare:8 -- RECIPE RUN""",
+    "integration/test_slurm.py": """
+        srun --mpi=pmix -n N lockstep train ...
+        srun --mpi=pmix -N 2 --ntasks-per-node=8 lockstep train a3.toml --run /shared/runs/a3
+        srun --mpi=list
+        export RECIPE=a3.toml RUN=/shared/runs/a3
+        sbatch deploy/slurm/mpirun.sbatch --set data.train=/data/imagenet/train --set data.val=/data/imagenet/val
+        sbatch --nodes=3 --ntasks-per-node=8 ...
+        sbatch --array=1-3 deploy/slurm/srun.sbatch --set seed=%a
+        deploy/slurm/chain.sh 4 --time=06:00:00 deploy/slurm/mpirun.sbatch
+        scancel --batch --signal=USR2 JOB
+        scancel JOB
+        scontrol requeue JOB""",
+    "integration/test_requests.py": """
+        lockstep ctl RUN stop
+        lockstep ctl RUN checkpoint
+        touch RUN/STOP
+        touch RUN/CHECKPOINT""",
+    "integration/test_bench.py": """
+        lockstep bench PART RECIPE
+        lockstep bench data RECIPE
+        lockstep bench sum RECIPE
+        lockstep bench step RECIPE --profile
+        lockstep bench data|sum|step|checkpoint RECIPE""",
+    "integration/test_preflight.py": "lockstep doctor [RECIPE|RUN] [--folder DIR] [--json]",
+    "integration/test_dino_evaluations.py": "lockstep eval SOURCE --task NAME --images DIR",
+    "deploy/test_install.py": "cmake --install build --prefix /opt/lockstep",
+    "faults/run.py": 'tests/faults/run.py --folder /shared/tmp --ranks 4 --mpirun "mpirun --host a:2,b:2" --kills 50 Kills',
+}
+
+NOT_RUN = {
+    "docker": "no Docker here; hadolint reads the file (deploy/test_containers.py), its steps are deploy/test_install.py's",
+    "apptainer": "no Apptainer here; its sections are checked by deploy/test_containers.py",
+    "srun --mpi=pmix apptainer": "the same",
+    "cmake --install build --prefix /opt/lockstep --component libtorch": "copies 4 GB; deploy/test_install.py lays a link there",
+    "nvidia-smi": "no GPU here",
+    "deploy/demo.sh": "installs, builds and trains for minutes: by hand, with its figures in docs/measurements",
+    "deploy/setup.sh": "installs packages: tests/run.sh calls it before the tests",
+    "deploy/build.sh": "tests/run.sh calls it before the tests",
+    "tests/sanitize.sh": "builds for ten minutes: by hand",
+    "tests/bench": "times against others, for minutes on a quiet machine: by hand, with its figures in docs/measurements",
+}
+
+
+def words_of(command):
+    return re.sub(r"^([A-Z_]+=\S* )+", "", command).split()
+
+
+def is_command(text):
+    """Of words in running text: a program and what it is told. `lockstep plan` alone is the name of a verb."""
+    words = words_of(text)
+    if not words or words[0] in FOREIGN:
+        return False
+    if re.match(r"(deploy|tests)/[\w/]+\.(sh|py)$", words[0]):
+        return len(words) > 1
+    if text in ("srun --mpi=pmix", "lockstep plot RUN..."):  # named with what follows left out
+        return False
+    named = [word for word in words[1:] if not word.islower() or not word.isalpha()]
+    return words[0] in PROGRAMS and (bool(named) or text in RUN_HERE)
+
+
+def commands():
+    """{command: its document}, without comments, continued lines joined."""
+    found = {}
+    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split()
+    for name in listed:
+        if name.startswith("docs/measurements"):
+            continue
+        text = (REPOSITORY / name).read_text()
+        for block in re.findall(r"```\n(.*?)```", text, flags=re.DOTALL):
+            if name == "README.md" and "build/lockstep" in block:
+                continue  # all of it is run, line by line
+            for line in re.sub(r"\\\n\s*", "", block).splitlines():
+                line = re.sub(r"\s{2,}#.*", "", line).strip()
+                if words_of(line) and (words_of(line)[0] in (*PROGRAMS, "export") or line.startswith(("deploy/", "tests/"))):
+                    found[line] = name
+        for code in re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+            code = " ".join(code.split())
+            if is_command(code):
+                found[code] = name
+    return found
+
+
+class Commands(RunTest):
+    """A folder that looks like the clone to a command, in which README's section on training was run line by line: on small
+    recipes under the names of the large ones, and with two ranks where it says more."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.lay_out()
+        cls.environment = {**os.environ, "PATH": f"{cls.folder}/bin:{os.environ['PATH']}", "LOCKSTEP": LOCKSTEP}
+        section = (REPOSITORY / "README.md").read_text().split("## Training")[1].split("\n## ")[0]
+        (block,) = re.findall(r"```\n(.*?)```", section, flags=re.DOTALL)
+        cls.done = {}
+        for line in re.sub(r"\\\n", " ", block).splitlines():
+            if line.strip():
+                cls.done[line] = subprocess.run(["bash", "-c", line.replace("/data/imagenet", str(cls.data))], cwd=cls.folder,
+                                                env=cls.environment, capture_output=True, text=True, check=False, timeout=300)
+
+    @classmethod
+    def lay_out(cls):
+        (cls.folder / "build").symlink_to(Path(LOCKSTEP).parent)
+        (cls.folder / "deploy").symlink_to(REPOSITORY / "deploy")
+        small = (("rsb", "a3_resnet50", RECIPE.replace("[model]\n", "[model]\nclasses = 10\n").replace("shards = 4\n", "")),
+                 ("dino", "vit_small_16", DINO_RECIPE.replace(
+                     "[evaluation]\n", "[evaluation]\nlinear_epochs = 1\nlinear_batch_size = 64\n")))
+        for job, name, text in small:
+            folder = cls.folder / "jobs" / job / "recipes"
+            folder.mkdir(parents=True)
+            (folder / f"{name}.toml").write_text(text.replace('"{data}/train"', '""').replace('"{data}/val"', '""'))
+        (cls.folder / "photos").symlink_to(next((cls.data / "val").iterdir()))
+        launcher = cls.folder / "bin" / "mpirun"
+        launcher.parent.mkdir()
+        launcher.write_text(f'#!/bin/sh\n[ "$1" = -np ] || exit 9\nshift 2\nexec /usr/bin/{" ".join(MPIRUN)} -np 2 "$@"\n')
+        launcher.chmod(0o755)
+
+    def test_readmes_section_on_training(self):
+        self.assertGreater(len(self.done), 12)
+        for line, done in self.done.items():
+            with self.subTest(command=line):
+                self.assertEqual(done.returncode, 0, done.stderr)
+        for name in ("my-resnet50/model.safetensors", "runs/a3/plots", "maps/sheet.png", "my-vit/checkpoint.pth"):
+            self.assertTrue((self.folder / name).exists(), name)
+
+    def test_every_command_is_run_somewhere(self):
+        elsewhere = {" ".join(line.split()): file for file, lines in ELSEWHERE.items() for line in lines.strip().splitlines()}
+        seen = commands()
+        for command, document in seen.items():
+            with self.subTest(document=document, command=command):
+                self.assertTrue(command in RUN_HERE or command in elsewhere
+                                or any(command.startswith(start) for start in NOT_RUN))
+        stale = {*RUN_HERE, *elsewhere} - set(seen)
+        self.assertEqual(stale, set())
+        for file in ELSEWHERE:
+            self.assertTrue((REPOSITORY / "tests" / file).exists(), file)
+
+    def prepare(self):
+        """What the commands find."""
+        for folder in ("targets", "etc/grafana/provisioning", "lib/grafana/dashboards"):
+            (self.folder / folder).mkdir(parents=True)
+        old, new = self.folder / "targets/old.json", self.folder / "targets/new.json"
+        old.touch()
+        new.touch()
+        os.utime(old, (time.time() - 7200,) * 2)
+        done = run("export", self.folder / "runs/a3", "--format", "safetensors", self.folder / "weights.safetensors")
+        self.ok(done)
+        subprocess.run([sys.executable, "-c", "import torch, pickle, numpy; torch.save({'w': torch.ones(3)}, "
+                        "'dino_deitsmall16_pretrain.pth'); pickle.dump({'a': numpy.arange(3)}, open('gnd_roxford5k.pkl', 'wb'))"],
+                       cwd=self.folder, check=True)
+        self.memory = Path(f"/dev/shm/lockstep-test{os.getpid()}")
+        self.memory.mkdir()
+        self.addCleanup(shutil.rmtree, self.memory, ignore_errors=True)
+
+    def test_those_that_are_run_here(self):
+        self.prepare()
+        environment = {**self.environment, "SLURM_JOB_UID": f"test{os.getpid()}",
+                       "PATH": f"{Path(LOCKSTEP).parent}:{Path(sys.executable).parent}:{self.environment['PATH']}"}
+        for command in RUN_HERE:
+            line = command
+            for name, is_here in NAMES.items():
+                line = re.sub(rf"(?<![\w/]){re.escape(name)}(?![\w.=-])", is_here, line)
+            if line.startswith("tensorboard"):
+                line += " --inspect"  # else it serves for ever
+            shell = ["fish", "--no-config", "-c"] if "fish" in line else ["bash", "-ec", f"set -o pipefail; {line}"]
+            with self.subTest(command=line):
+                shutil.rmtree(self.folder / "out", ignore_errors=True)
+                done = subprocess.run([*shell, line] if "fish" in line else shell, cwd=self.folder, env=environment,
+                                      capture_output=True, text=True, check=False, timeout=300)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                if line.startswith("tensorboard"):
+                    self.assertIn("train/loss", done.stdout)
+        self.assertEqual([file.name for file in (self.folder / "targets").iterdir()], ["new.json"])
+        self.assertFalse(self.memory.exists())
+        self.assertTrue((self.folder / "lib/grafana/dashboards/lockstep/lockstep_compare.json").exists())
+        self.assertTrue((self.folder / "etc/grafana/provisioning/dashboards/lockstep.yml").exists())
+        self.assertEqual((self.folder / "ground_truth.json").read_text(), '{"a": [0, 1, 2]}')
+        self.assertTrue((self.folder / "dino.safetensors").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,85 @@
+#include "monitoring/exposer.h"
+
+#include <curl/curl.h>
+#include <gtest/gtest.h>
+#include <prometheus/collectable.h>
+#include <prometheus/metric_family.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+
+namespace lockstep::monitoring {
+namespace {
+
+// Shows how often it was collected.
+class Count final : public prometheus::Collectable {
+ public:
+  std::vector<prometheus::MetricFamily> Collect() const override {
+    prometheus::MetricFamily family{"count", "", prometheus::MetricType::Gauge, {}};
+    family.metric.emplace_back().gauge.value = ++times;
+    return {family};
+  }
+  mutable std::atomic<int> times{0};
+};
+
+struct Answer {
+  long status = 0;
+  std::string body;
+};
+
+Answer ask(int port, const std::string& path) {
+  Answer answer;
+  const std::unique_ptr<CURL, void (*)(CURL*)> call(curl_easy_init(), &curl_easy_cleanup);
+  const std::string url = "http://127.0.0.1:" + std::to_string(port) + path;
+  curl_easy_setopt(call.get(), CURLOPT_URL, url.c_str());
+  curl_easy_setopt(call.get(), CURLOPT_WRITEDATA, &answer.body);
+  curl_easy_setopt(
+      call.get(), CURLOPT_WRITEFUNCTION, +[](char* bytes, size_t, size_t count, void* body) {
+        static_cast<std::string*>(body)->append(bytes, count);
+        return count;
+      });
+  EXPECT_EQ(curl_easy_perform(call.get()), CURLE_OK);
+  curl_easy_getinfo(call.get(), CURLINFO_RESPONSE_CODE, &answer.status);
+  return answer;
+}
+
+TEST(Exposer, ManyScrapesShareAPage) {
+  using std::chrono::steady_clock;
+  const auto count = std::make_shared<Count>();
+  const Exposer exposer("127.0.0.1", 0, {count});
+  ASSERT_NE(exposer.port(), 0) << exposer.failure();
+  const auto begin = steady_clock::now();
+  for (int i = 0; i < 200; ++i) {
+    const Answer answer = ask(exposer.port(), "/metrics");
+    EXPECT_EQ(answer.status, 200);
+    EXPECT_NE(answer.body.find("\ncount "), std::string::npos);
+  }
+  const std::chrono::duration<double> passed = steady_clock::now() - begin;
+  EXPECT_LE(count->times, 1 + passed.count() / 0.1);
+}
+
+TEST(Exposer, APageIsMadeAnew) {
+  const auto count = std::make_shared<Count>();
+  const Exposer exposer("127.0.0.1", 0, {count});
+  const std::string first = ask(exposer.port(), "/metrics").body;
+  while (ask(exposer.port(), "/metrics").body == first) {
+  }
+  EXPECT_EQ(count->times, 2);
+}
+
+TEST(Exposer, OtherPathsAreNotThere) {
+  const Exposer exposer("127.0.0.1", 0, {});
+  EXPECT_EQ(ask(exposer.port(), "/").status, 404);
+}
+
+TEST(Exposer, APortThatIsTakenIsToldOf) {
+  const Exposer one("127.0.0.1", 0, {});
+  const Exposer other("127.0.0.1", one.port(), {});
+  EXPECT_EQ(other.port(), 0);
+  EXPECT_FALSE(other.failure().empty());
+}
+
+}  // namespace
+}  // namespace lockstep::monitoring
