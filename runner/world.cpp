@@ -54,8 +54,7 @@ World::World()
   }
   nodes_ = (size_ + local_size_ - 1) / local_size_;
   const cpu_set_t own = own_cores();
-  node_cores_ = CPU_COUNT(&own);
-  cores_ = node_cores_ * nodes_;
+  cores_ = CPU_COUNT(&own) * nodes_;
 }
 
 World::~World() {
@@ -100,8 +99,7 @@ void World::start() {
   cpu_set_t together = own_cores();
   MPI_Allreduce(MPI_IN_PLACE, &together, sizeof(together), MPI_BYTE, MPI_BOR, node);
   MPI_Comm_free(&node);
-  node_cores_ = CPU_COUNT(&together);
-  std::array<int, 2> sums{local_rank_ == 0, local_rank_ == 0 ? node_cores_ : 0};
+  std::array<int, 2> sums{local_rank_ == 0, local_rank_ == 0 ? CPU_COUNT(&together) : 0};
   MPI_Allreduce(MPI_IN_PLACE, sums.data(), 2, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
   nodes_ = sums[0];
   cores_ = sums[1];

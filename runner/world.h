@@ -31,9 +31,8 @@ class World {
   int local_rank() const { return local_rank_; }  // among the ranks of this node
   int local_size() const { return local_size_; }
   int nodes() const { return nodes_; }
-  /// Cores that the ranks of this node may use together, and those of all nodes: before start() as
-  /// this rank alone knows, after it as all ranks do.
-  int node_cores() const { return node_cores_; }
+  /// Cores that the ranks may use, of all nodes: before start() as this rank alone knows, after it
+  /// as all ranks do.
   int cores() const { return cores_; }
   /// The run that is worked on, once it is described: where an error is noted.
   void set_run(const RunDirectory& run) { run_ = run; }
@@ -49,7 +48,7 @@ class World {
   int local_rank_ = 0;
   int local_size_ = 1;
   int nodes_ = 1;
-  int node_cores_ = 1, cores_ = 1;
+  int cores_ = 1;
   std::optional<RunDirectory> run_;
   std::unique_ptr<comm::Communicator> communicator_;
 };

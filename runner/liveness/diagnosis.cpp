@@ -95,8 +95,9 @@ Diagnosis diagnose_hang(const std::vector<RankView>& ranks) {
     if (behind || view.state != "running") suspects.push_back(&view);
   }
   // Nobody is behind: whoever does not wait for others holds them up.
+  const bool nobody_is_behind = suspects.empty();
   for (const RankView& view : ranks) {
-    if (suspects.empty() && view.phase != Phase::sum && view.limit_seconds > 0.0 &&
+    if (nobody_is_behind && view.phase != Phase::sum && view.limit_seconds > 0.0 &&
         view.seconds > view.limit_seconds)
       suspects.push_back(&view);
   }

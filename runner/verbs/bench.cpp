@@ -201,7 +201,9 @@ Numbers time_checkpoints(const RunPlan& plan, World& world, const BenchOptions& 
 // assumed.
 RunPlan plan_of(World& world, const BenchOptions& options) {
   Recipe recipe = read_source(options.recipe, options.overrides);
-  require_divides(world.size(), read_all_keys(recipe, launch_defaults(world)).shards);
+  const RunOptions run_options = read_all_keys(recipe, launch_defaults(world));
+  require_divides(world.size(), run_options.shards);
+  require_precision(run_options);
   world.start();
   int64_t samples = options.samples;
   if (options.part != "data" && samples == 0 && !fs::is_directory(recipe.text("data.train", ""))) {

@@ -117,7 +117,7 @@ class Status(RunTest):
         now, shown = self.status(folder)
         self.assertEqual((now["state"], now["run"]["exit_code"]), ("failed", 73))
         self.assertIn("error[E501] on rank 0", shown)
-        self.assertIn("No space left on device", shown)
+        self.assertIn("No space left on device", " ".join(shown.split()))
         self.ok(run("resume", folder))
         self.assertEqual(self.status(folder)[0]["state"], "finished")
 
