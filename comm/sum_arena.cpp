@@ -29,6 +29,10 @@ SumArena::SumArena(Communicator& communicator, Layout layout, int local_shards, 
   }
 }
 
+SumArena::~SumArena() {
+  if (sums_under_way_) new std::vector<at::Tensor>(std::move(buffers_));
+}
+
 int SumArena::begin_shard() {
   const at::NoGradGuard no_grad;
   if (shard_ == local_shards_ - 1) {  // a new step
@@ -75,6 +79,7 @@ void SumArena::finish() {
   send_full_buckets();
   start_sum(layout_.gradient_size, layout_.size);
   communicator_.wait();
+  sums_under_way_ = false;
 }
 
 // Adds buffer `top` into the one below, within [begin, end).
@@ -90,6 +95,7 @@ void SumArena::merge_top(int top, int64_t begin, int64_t end) {
 void SumArena::start_sum(int64_t begin, int64_t end) {
   for (int top = depth_; top > 0; --top) merge_top(top, begin, end);
   if (communicator_.size() == 1) return;
+  sums_under_way_ = true;
   float* values = buffers_.front().mutable_data_ptr<float>();
   communicator_.start_sum({values + begin, static_cast<size_t>(end - begin)});
 }

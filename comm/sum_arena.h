@@ -29,6 +29,11 @@ class SumArena {
 
   /// `local_shards` of this rank. The memory is that of `device`: 1 + log2(local_shards) buffers.
   SumArena(Communicator& communicator, Layout layout, int local_shards, at::Device device);
+  /// Where sums are under way, as after an exception in backward, their memory stays: others may
+  /// read and write it yet, and nobody knows whether they will ever come to an end.
+  ~SumArena();
+  SumArena(const SumArena&) = delete;
+  SumArena& operator=(const SumArena&) = delete;
 
   /// The buffers a shard may be asked to write into, so that views can be made once.
   const std::vector<at::Tensor>& buffers() const { return buffers_; }
@@ -59,6 +64,7 @@ class SumArena {
   int depth_ = 0;                 // buffers in use: the stack of partial sums
   std::vector<int64_t> missing_;  // per bucket: segments without their gradient yet
   size_t next_bucket_ = 0;
+  bool sums_under_way_ = false;
 };
 
 }  // namespace lockstep::comm

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Trains by mpirun and starts again what a cluster broke: a new run, or one that is there already.
 #   deploy/run.sh [--again-when-stopped] -np N [--host a:8,b:8,spare:8] [options of mpirun] -- RECIPE RUN [options of train]
-# Starts again after the codes 70, 71, 72 and 137 (a hang, a collective, a lost rank), without the hosts that the
-# post-mortem suspects where --host has slots enough without them; after 75 (stopped as asked) with
-# --again-when-stopped; never after others. Gives up after 3 starts in a row that came no further.
+# Starts again after the codes 70, 71, 72 (a hang, a collective, a lost rank) and 134, 135, 137, 139 (a rank that was
+# killed or crashed), without the hosts that the post-mortem suspects where --host has slots enough without them; after 75
+# (stopped as asked) with --again-when-stopped; never after others. Gives up after 3 starts in a row that came no further.
 # --srun launches by srun, inside a job of Slurm; options are then srun's.
 # LOCKSTEP names the program [lockstep], MPIRUN the launcher [mpirun].
 set -u
@@ -91,7 +91,7 @@ while :; do
   starts=$((starts + 1))
   launch "$@"
   case "$code" in
-    70 | 71 | 72 | 137) ;;
+    70 | 71 | 72 | 134 | 135 | 137 | 139) ;;
     66) if [ "$starts" -eq 1 ] || ! never_saved; then exit "$code"; fi
       # Killed before anything was saved: nothing is lost by beginning again.
       mv "$run" "$run.unsaved-$(date -u +%Y%m%dT%H%M%SZ)-$starts" ;;

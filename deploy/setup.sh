@@ -19,12 +19,13 @@ build_packages=(
   g++ cmake ninja-build ccache mold git pkg-config python3 python3-venv   # to build
   openmpi-bin libopenmpi-dev                                              # ranks
   libtomlplusplus-dev libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libxxhash-dev
-  libjpeg62-turbo-dev libpng-dev prometheus-cpp-dev libcivetweb-dev libcurl4-openssl-dev libcairo2-dev fonts-dejavu-core
+  libjpeg62-turbo-dev libpng-dev prometheus-cpp-dev libcivetweb-dev libcurl4-openssl-dev libcairo2-dev libhwloc-dev fonts-dejavu-core
   libgtest-dev libgmock-dev
 )
 test_packages=(
   prometheus prometheus-pushgateway shellcheck mandoc zsh fish            # promtool is in prometheus
   clang libclang-rt-14-dev                                                # libFuzzer
+  valgrind                                                                # counts of instructions
   slurm-wlm munge iproute2                                                # a cluster of two nodes
 )
 build_wheels=(

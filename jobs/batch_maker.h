@@ -7,17 +7,29 @@
 #include <string>
 #include <vector>
 
+#include "jobs/placement.h"
+
 namespace lockstep::jobs {
 
-/// One array of a shard's batch. Float32 arrays of shape [B, C, H, W] lie channels-last in memory
-/// (B, H, W, C); all others lie as their shape says.
+/// One array of a shard's batch. Pictures lie channels-last in memory (B, H, W, C); all others lie
+/// as their shape says.
 struct Field {
-  enum class Kind { float32, int64, uint8 };
+  enum class Kind { float32, bfloat16, int64, uint8 };
   std::string name;
   Kind kind = Kind::float32;
   std::vector<int64_t> shape;
   bool scratch = false;  // only for the maker's own use between sample and shard: never handed on
+
+  /// What a network is shown: numbers of shape [B, C, H, W].
+  bool is_pictures() const {
+    return shape.size() == 4 && (kind == Kind::float32 || kind == Kind::bfloat16);
+  }
 };
+
+/// Of pictures for a job that computes so.
+inline Field::Kind kind_of(Precision precision) {
+  return precision == Precision::bf16 ? Field::Kind::bfloat16 : Field::Kind::float32;
+}
 
 /// Which draw of which picture: with the seed it decides every random number of a sample.
 struct SampleKey {

@@ -270,7 +270,8 @@ void draw_over_steps(Chart chart, const Rectangle& plot, Canvas& canvas) {
 
 void draw_as_bars(const Chart& chart, const Rectangle& plot, Canvas& canvas) {
   Axis across{.low = 0.0, .high = 0.0, .from = plot.left, .to = plot.right() - 90};
-  for (const double sum : stacked(chart.series).back().y) across.see(sum);
+  const std::vector<Series> sums = stacked(chart.series);
+  for (const double sum : sums.back().y) across.see(sum);
   across.settle(0.0);
   draw_x_axis(across, plot, chart.unit.c_str(), /*whole=*/false, canvas);
   draw_bars(chart, plot, across, canvas);

@@ -9,6 +9,8 @@ at::ScalarType type_of(jobs::Field::Kind kind) {
   switch (kind) {
     case jobs::Field::Kind::float32:
       return at::kFloat;
+    case jobs::Field::Kind::bfloat16:
+      return at::kBFloat16;
     case jobs::Field::Kind::int64:
       return at::kLong;
     case jobs::Field::Kind::uint8:
@@ -28,7 +30,7 @@ jobs::Tensors batch_tensors(const std::vector<jobs::Field>& fields, const jobs::
     const at::TensorOptions options = at::TensorOptions().dtype(type_of(field.kind));
     void* data = arrays[i].data();
     at::Tensor tensor;
-    if (field.kind == jobs::Field::Kind::float32 && field.shape.size() == 4) {
+    if (field.is_pictures()) {
       const int64_t channels = field.shape[1], height = field.shape[2], width = field.shape[3];
       tensor = at::from_blob(data, field.shape,
                              {height * width * channels, 1, width * channels, channels}, options);

@@ -29,19 +29,26 @@ pixels::Image empty_sheet(int width, int height) {
 // Pictures of one size as the network is given them.
 struct Pictures {
   int count, height, width;
-  const float* values;
+  bool half;  // bfloat16
+  const std::byte* values;
 
   Pictures(const jobs::Field& field, std::span<const std::byte> bytes)
       : count(static_cast<int>(field.shape[0])),
         height(static_cast<int>(field.shape[2])),
         width(static_cast<int>(field.shape[3])),
-        values(reinterpret_cast<const float*>(bytes.data())) {}
+        half(field.kind == jobs::Field::Kind::bfloat16),
+        values(bytes.data()) {}
+
+  float value(ptrdiff_t i) const {
+    if (half) return pixels::to_float(reinterpret_cast<const pixels::BFloat16*>(values)[i]);
+    return reinterpret_cast<const float*>(values)[i];
+  }
 
   void draw(int index, int left, int top, pixels::Image& sheet) const {
-    const float* value = values + static_cast<ptrdiff_t>(index) * height * width * 3;
+    ptrdiff_t at = ptrdiff_t{index} * height * width * 3;
     for (int y = 0; y < height; ++y) {
       uint8_t* out = sheet.at(left, top + y);
-      for (int k = 0; k < 3 * width; ++k) out[k] = level(*value++, static_cast<size_t>(k % 3));
+      for (int k = 0; k < 3 * width; ++k) out[k] = level(value(at++), static_cast<size_t>(k % 3));
     }
   }
 };
@@ -82,8 +89,7 @@ pixels::Image contact_sheet(const std::vector<jobs::Field>& fields,
                             const jobs::ShardArrays& arrays) {
   std::vector<Pictures> pictures;
   for (size_t i = 0; i < fields.size(); ++i) {
-    if (fields[i].kind == jobs::Field::Kind::float32 && fields[i].shape.size() == 4)
-      pictures.emplace_back(fields[i], arrays[i]);
+    if (fields[i].is_pictures()) pictures.emplace_back(fields[i], arrays[i]);
   }
   return pictures.size() == 1 ? sheet_of_pictures(pictures.front()) : sheet_of_crops(pictures);
 }

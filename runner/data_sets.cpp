@@ -75,28 +75,52 @@ Dataset open_on_one_rank(const std::filesystem::path& place, Labels labels,
                                       place)};
 }
 
-void keep_index(const RunDirectory& run, const Dataset& training_set) {
-  const std::vector<std::byte> bytes = training_set.index().to_bytes();
-  replace_file(run.training_index(), bytes);
+namespace {
+
+void keep_index_in(const fs::path& file, const Dataset& set) {
+  const std::vector<std::byte> bytes = set.index().to_bytes();
+  replace_file(file, bytes);
 }
 
-void refuse_changed_set(const RunDirectory& run, const Dataset& training_set) {
-  const std::filesystem::path file = run.training_index();
+// How the set is another than the one whose index was kept; a file that is not there is made.
+std::string change_since(const fs::path& file, const Dataset& set) {
   std::error_code code;
-  if (!std::filesystem::exists(file, code)) return keep_index(run, training_set);
-  SetIndex before;
+  if (!fs::exists(file, code)) {
+    keep_index_in(file, set);
+    return {};
+  }
   try {
-    before = SetIndex::from_bytes(read_bytes(file), file);
-  } catch (const std::filesystem::filesystem_error& error) {
+    return difference(SetIndex::from_bytes(read_bytes(file), file), set.index());
+  } catch (const fs::filesystem_error& error) {
     throw DataError("E206",
                     fmt::format("cannot read '{}': {}", file.string(), error.code().message()));
   }
-  const std::string change = difference(before, training_set.index());
+}
+
+}  // namespace
+
+void keep_indices(const RunDirectory& run, const Dataset& training_set,
+                  const Dataset* validation_set) {
+  keep_index_in(run.training_index(), training_set);
+  if (validation_set != nullptr) keep_index_in(run.validation_index(), *validation_set);
+}
+
+void refuse_changed_set(const RunDirectory& run, const Dataset& training_set) {
+  const std::string change = change_since(run.training_index(), training_set);
   if (change.empty()) return;
   throw DataError("E210",
                   fmt::format("the training set '{}' is not the one that the run began with: {}",
                               training_set.place().string(), change),
                   "put it back as it was, or start a new run with init.weights");
+}
+
+std::string changed_validation_set(const RunDirectory& run, const Dataset& validation_set) {
+  const std::string change = change_since(run.validation_index(), validation_set);
+  if (change.empty()) return {};
+  return fmt::format(
+      "the validation set '{}' is not the one that the run began with ({}): what is measured from "
+      "here on does not compare with what was before",
+      validation_set.place().string(), change);
 }
 
 }  // namespace lockstep::runner

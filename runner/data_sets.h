@@ -25,12 +25,18 @@ std::unique_ptr<PictureCache> open_cache(const RunOptions& options, const Datase
                                          World& world,
                                          const std::function<void(const std::string&)>& report);
 
-/// Keeps the index of a run's training set beside it. Throws WriteError.
-void keep_index(const RunDirectory& run, const Dataset& training_set);
+/// Keeps the indices of a run's sets beside it; of the second where there is one. Throws
+/// WriteError.
+void keep_indices(const RunDirectory& run, const Dataset& training_set,
+                  const Dataset* validation_set);
 
 /// Throws DataError (E210), with what is different, where a run's training set is not the one that
 /// it began with: the data order is a function of the whole set. Where the pictures lie may change.
 /// A run that has no index gets one.
 void refuse_changed_set(const RunDirectory& run, const Dataset& training_set);
+
+/// A warning, with what is different, where a run's validation set is not the one that it began
+/// with, which may be on purpose; else empty. A run that has no index of it gets one.
+std::string changed_validation_set(const RunDirectory& run, const Dataset& validation_set);
 
 }  // namespace lockstep::runner

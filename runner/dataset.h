@@ -25,6 +25,9 @@ class Dataset {
   static Dataset open(const std::filesystem::path& place, Labels labels);
   /// The set of which another process made the index.
   Dataset(const std::filesystem::path& place, SetIndex index);
+  virtual ~Dataset() = default;
+  Dataset(Dataset&&) = default;
+  Dataset& operator=(Dataset&&) = default;
 
   int64_t size() const { return index_.size(); }
   const std::vector<std::string>& classes() const { return index_.classes; }
@@ -38,7 +41,7 @@ class Dataset {
 
   /// The bytes of one picture's file, in a buffer that is used again. Throws pixels::ImageError
   /// where they cannot be had.
-  void read(int64_t sample, std::vector<std::byte>& bytes) const;
+  virtual void read(int64_t sample, std::vector<std::byte>& bytes) const;
 
   /// Throws E204 unless `validation` has these very classes.
   void require_classes_of(const Dataset& validation) const;

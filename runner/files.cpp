@@ -3,8 +3,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
+#include <xxhash.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 
@@ -26,11 +29,17 @@ void fail_to(const char* what, const fs::path& path, int error) {
 }
 
 NewFile::NewFile(const fs::path& path)
-    : path_(path), out_(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
+    : path_(path),
+      out_(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)),
+      hash_(XXH3_createState()) {
   if (out_.number() < 0) fail_to("create", path, errno);
+  XXH3_64bits_reset(hash_.get());
 }
 
+void NewFile::FreeHash::operator()(XXH3_state_s* hash) const { XXH3_freeState(hash); }
+
 void NewFile::write(std::span<const std::byte> rest) {
+  XXH3_64bits_update(hash_.get(), rest.data(), rest.size());
   while (!rest.empty()) {
     const ssize_t count = ::write(out_.number(), rest.data(), rest.size());
     if (count < 0 && errno == EINTR) continue;
@@ -44,14 +53,19 @@ void NewFile::sync() {
   if (::fsync(out_.number()) != 0) fail_to("sync", path_, errno);
 }
 
-void write_file(const fs::path& file, const std::vector<std::span<const std::byte>>& parts) {
+FileDigest NewFile::digest() const {
+  return {.bytes = bytes_, .xxh3 = fmt::format("{:016x}", XXH3_64bits_digest(hash_.get()))};
+}
+
+FileDigest write_file(const fs::path& file, const std::vector<std::span<const std::byte>>& parts) {
   NewFile out(file);
   for (const std::span<const std::byte> part : parts) out.write(part);
   out.sync();
+  return out.digest();
 }
 
-void write_file(const fs::path& file, std::string_view text) {
-  write_file(file, {std::as_bytes(std::span(text))});
+FileDigest write_file(const fs::path& file, std::string_view text) {
+  return write_file(file, {std::as_bytes(std::span(text))});
 }
 
 void replace_file(const fs::path& file, std::string_view text) {
@@ -92,6 +106,26 @@ std::vector<std::byte> read_bytes(const fs::path& file) {
 std::string read_text(const fs::path& file) {
   const std::vector<std::byte> bytes = read_bytes(file);
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+std::string text_or_nothing(const fs::path& file) {
+  try {
+    return read_text(file);
+  } catch (const fs::filesystem_error&) {
+    return {};
+  }
+}
+
+FileDigest digest_of(const fs::path& file) {
+  const std::vector<std::byte> bytes = read_bytes(file);
+  return {.bytes = static_cast<int64_t>(bytes.size()),
+          .xxh3 = fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()))};
+}
+
+double age_seconds(const fs::path& file) {
+  std::error_code code;
+  const auto age = fs::file_time_type::clock::now() - fs::last_write_time(file, code);
+  return code ? 0.0 : std::max(0.0, std::chrono::duration<double>(age).count());
 }
 
 }  // namespace lockstep::runner

@@ -3,11 +3,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+struct XXH3_state_s;
 
 namespace lockstep::runner {
 
@@ -24,6 +27,13 @@ class Descriptor {
   int number_;
 };
 
+/// By which a file is known again.
+struct FileDigest {
+  int64_t bytes = 0;
+  std::string xxh3;  // XXH3-64, 16 hexadecimal digits
+  bool operator==(const FileDigest&) const = default;
+};
+
 /// A new file that is written from its begin to its end. Throws WriteError (E501).
 class NewFile {
  public:
@@ -32,17 +42,25 @@ class NewFile {
   void write(std::span<const std::byte> part);
   void sync();
   int64_t bytes() const { return bytes_; }
+  /// Of what was written, which the file may or may not hold.
+  FileDigest digest() const;
 
  private:
+  struct FreeHash {
+    void operator()(XXH3_state_s* hash) const;
+  };
+
   std::filesystem::path path_;
   Descriptor out_;
   int64_t bytes_ = 0;
+  std::unique_ptr<XXH3_state_s, FreeHash> hash_;
 };
 
-/// Writes `parts` one after the other into a new file and syncs it. Throws WriteError (E501).
-void write_file(const std::filesystem::path& file,
-                const std::vector<std::span<const std::byte>>& parts);
-void write_file(const std::filesystem::path& file, std::string_view text);
+/// Writes `parts` one after the other into a new file and syncs it; returns the digest of what was
+/// meant to be in it. Throws WriteError (E501).
+FileDigest write_file(const std::filesystem::path& file,
+                      const std::vector<std::span<const std::byte>>& parts);
+FileDigest write_file(const std::filesystem::path& file, std::string_view text);
 
 /// Replaces `file` so that a reader sees the old text or the new one, never half of it.
 void replace_file(const std::filesystem::path& file, std::string_view text);
@@ -59,5 +77,11 @@ void make_folders(const std::filesystem::path& folder);
 /// Throws std::filesystem::filesystem_error.
 std::vector<std::byte> read_bytes(const std::filesystem::path& file);
 std::string read_text(const std::filesystem::path& file);
+/// Empty where it cannot be read.
+std::string text_or_nothing(const std::filesystem::path& file);
+FileDigest digest_of(const std::filesystem::path& file);
+
+/// Seconds since it was written last, by this host's clock; 0 where nobody can tell.
+double age_seconds(const std::filesystem::path& file);
 
 }  // namespace lockstep::runner

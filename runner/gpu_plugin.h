@@ -5,6 +5,7 @@
 
 #include "comm/communicator.h"
 #include "runner/kernels/update.h"
+#include "runner/shard_memory.h"
 
 namespace lockstep::runner {
 
@@ -20,6 +21,10 @@ struct GpuPlugin {
   int (*device_count)();
   /// Makes a GPU the current one.
   void (*use_device)(int device);
+  /// Where it is, as "0000:41:00.0"; empty where CUDA does not say.
+  std::string (*pci_bus_id)(int device);
+  /// Keeps the memory that is copied to it.
+  PageLock pages;
   GpuIdentity (*identify)(int device);
   UpdateKernels update_kernels;
   std::unique_ptr<comm::Communicator> (*make_communicator)(comm::Communicator& control, int device);

@@ -22,6 +22,19 @@ void use_device(int device) {
   }
 }
 
+std::string pci_bus_id(int device) {
+  char text[32] = {};
+  return cudaDeviceGetPCIBusId(text, sizeof(text), device) == cudaSuccess ? text : std::string();
+}
+
+bool lock_pages(void* memory, size_t bytes) {
+  if (cudaHostRegister(memory, bytes, cudaHostRegisterDefault) == cudaSuccess) return true;
+  cudaGetLastError();  // taken note of, or the next call would report it
+  return false;
+}
+
+void unlock_pages(void* memory) { cudaHostUnregister(memory); }
+
 GpuIdentity identify(int device) {
   cudaDeviceProp properties;
   if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) return {};
@@ -40,6 +53,8 @@ extern "C" const lockstep::runner::GpuPlugin* lockstep_gpu_plugin() {
   using namespace lockstep;
   static const runner::GpuPlugin plugin{.device_count = &runner::device_count,
                                         .use_device = &runner::use_device,
+                                        .pci_bus_id = &runner::pci_bus_id,
+                                        .pages = {&runner::lock_pages, &runner::unlock_pages},
                                         .identify = &runner::identify,
                                         .update_kernels = runner::cuda_update_kernels(),
                                         .make_communicator = &comm::make_nccl_communicator};

@@ -12,8 +12,9 @@
 #include <cstring>
 
 #include "comm/error.h"
+#include "comm/fast_paths.h"
 #include "jobs/models/convolution.h"
-#include "runner/fast_paths.h"
+#include "runner/processor_cores.h"
 
 namespace lockstep::runner {
 // Some virtual machines name instructions that trap (specs of the processor and the hypervisor
@@ -69,12 +70,22 @@ Device choose_device(const RunOptions& options, const World& world) {
   if (device.gpu != nullptr) {
     device.placement.gpu = world.local_rank();
     device.gpu->use_device(device.placement.gpu);
-  } else if (options.precision == jobs::Precision::bf16) {
-    require_bf16();
   }
   at::set_num_threads(options.compute_threads);
   keep_freed_memory();
   return device;
+}
+
+LoaderPlace place_for_loader(const Device& device) {
+  if (device.gpu == nullptr) return {};
+  return {.cores = cores_near(device.gpu->pci_bus_id(device.placement.gpu), allowed_cores()),
+          .pages = device.gpu->pages};
+}
+
+void require_precision(const RunOptions& options) {
+  const GpuPlugin* gpu = load_gpu_plugin();
+  const bool on_gpu = gpu != nullptr && gpu->device_count() > 0;
+  if (options.precision == jobs::Precision::bf16 && !on_gpu) require_bf16();
 }
 
 comm::Communicator& arena_communicator(const Device& device, comm::Communicator& control,

@@ -5,6 +5,7 @@
 #include "comm/communicator.h"
 #include "jobs/placement.h"
 #include "runner/gpu_plugin.h"
+#include "runner/loader.h"
 #include "runner/run_options.h"
 #include "runner/world.h"
 
@@ -19,9 +20,12 @@ struct Device {
 };
 
 /// Chooses the device, a GPU where every rank of the node can have its own, and sets threads and
-/// memory up for it. A precision that this machine cannot do is found out in a child process:
-/// throws Error with ExitCode::preflight (E701).
+/// memory up for it: of a world that has started, by its plan.
 Device choose_device(const RunOptions& options, const World& world);
+
+/// A precision that this machine cannot do is found out in a child process, before the world
+/// starts: throws Error with ExitCode::preflight (E701).
+void require_precision(const RunOptions& options);
 
 /// Throws E701 where this processor cannot compute in bf16.
 void require_bf16();
@@ -29,6 +33,10 @@ void require_bf16();
 /// The memory of a step's activations, and of pictures, stays for the next ones, instead of going
 /// back to the kernel and coming again page by page. choose_device() does it too.
 void keep_freed_memory();
+
+/// Loader threads beside the rank's GPU, among the cores that the rank may use, and slots that the
+/// GPU copies straight out of; on a processor as the rank itself.
+LoaderPlace place_for_loader(const Device& device);
 
 /// What sums the arenas of `device`: `control` itself for memory of the processor, NCCL for that of
 /// a GPU, then owned by `owner`.

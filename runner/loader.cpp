@@ -1,139 +1,50 @@
 #include "runner/loader.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <condition_variable>
-#include <cstdlib>
 #include <deque>
 #include <exception>
 #include <iterator>
 #include <mutex>
-#include <new>
 #include <span>
 #include <thread>
 #include <unordered_map>
 
-#include "jobs/pixels/image.h"
+#include "jobs/pixels/decode.h"
+#include "runner/processor_cores.h"
 #include "runner/stopwatch.h"
 
 namespace lockstep::runner {
 namespace {
 
-constexpr size_t kAlignment = 64;
 // A file system that takes 10 ms to answer still gives 3200 files a second.
 constexpr int kFilesAtOnce = 32;
 constexpr int kFilesAhead = 64;  // read or being read, and not yet taken
+// A picture of a hundred megabytes is made while no other such is: what a bomb takes, one takes.
+constexpr int64_t kLargePixels = int64_t{32} << 20;
 
-size_t bytes_of(const jobs::Field& field) {
-  size_t bytes = 1;
-  switch (field.kind) {
-    case jobs::Field::Kind::float32:
-      bytes = 4;
-      break;
-    case jobs::Field::Kind::int64:
-      bytes = 8;
-      break;
-    case jobs::Field::Kind::uint8:
-      bytes = 1;
-      break;
-  }
-  for (const int64_t length : field.shape) bytes *= static_cast<size_t>(length);
-  return bytes;
-}
-
-// Reads a picture, out of the cache where it is there; the bytes are those of `buffer` or of the
-// cache.
-std::span<const std::byte> read_sample(const LoaderSource& source, int64_t sample,
-                                       std::vector<std::byte>& buffer) {
-  if (source.cache != nullptr) {
-    const std::span<const std::byte> kept = source.cache->find(sample);
-    if (!kept.empty()) return kept;
-  }
-  source.dataset.read(sample, buffer);
-  if (source.cache != nullptr) source.cache->keep_file(sample, buffer);
-  return buffer;
-}
-
-// What of one picture, whichever stands in for it, is to be made.
-struct Made {
-  std::vector<UnreadableSample> unreadable;  // met on the way
-  jobs::MakerSeconds seconds;
-};
-
-// Fills all places with `sample`, whose bytes `read` gives. Throws DataError where too many in a
-// row are unreadable.
-template <typename Read>
-void make_places(const LoaderSource& source, int64_t sample, Read&& read,
-                 std::span<const jobs::SamplePlace> places, Made& made) {
-  for (int64_t failures = 0;;) {
-    auto wrong = UnreadableSample::Kind::file;
-    try {
-      std::span<const std::byte> file = read(sample);
-      wrong = UnreadableSample::Kind::picture;
-      if (source.cache != nullptr) file = source.cache->keep_decoded(sample, file, made.seconds);
-      source.maker.make_samples(file, source.dataset.label(sample), places, made.seconds);
-      return;
-    } catch (const pixels::ImageError& error) {
-      made.unreadable.push_back({sample, error.what(), wrong});
-    }
-    if (++failures > source.most_unreadable) {
-      throw unreadable_error(source.dataset, made.unreadable.back());
-    }
-    sample = (sample + 1) % source.dataset.size();
+bool is_large(std::span<const std::byte> file) {
+  try {
+    const pixels::Size size = pixels::size_of(file);
+    return int64_t{size.width} * size.height > kLargePixels;
+  } catch (const pixels::ImageError&) {
+    return false;
   }
 }
 
 }  // namespace
 
-void ShardMemory::Free::operator()(std::byte* memory) const { std::free(memory); }
-
-ShardMemory::ShardMemory(const std::vector<jobs::Field>& fields) {
-  size_t total = 0;
-  std::vector<std::pair<size_t, size_t>> places;
-  for (const jobs::Field& field : fields) {
-    const size_t bytes = bytes_of(field);
-    places.emplace_back(total, bytes);
-    total += (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  }
-  block_.reset(
-      static_cast<std::byte*>(std::aligned_alloc(kAlignment, std::max(total, kAlignment))));
-  if (!block_) throw std::bad_alloc();
-  std::fill_n(block_.get(), total, std::byte{0});
-  for (const auto& [offset, bytes] : places) arrays_.emplace_back(block_.get() + offset, bytes);
-}
-
-void load_shard(const LoaderSource& source, const ShardPlan& plan,
-                const jobs::ShardArrays& arrays) {
-  std::vector<std::byte> buffer;
-  Made made;
-  const auto read = [&](int64_t sample) { return read_sample(source, sample, buffer); };
-  int64_t index = 0;
-  for (const jobs::SampleKey& key : plan.samples) {
-    const jobs::SamplePlace place{key, index++, arrays};
-    make_places(source, key.sample, read, {&place, 1}, made);
-  }
-  source.maker.finish_shard(plan.key, index, arrays);
-}
-
-DataError unreadable_error(const Dataset& dataset, const UnreadableSample& picture) {
-  return DataError(
-      "E205",
-      fmt::format("cannot read the picture '{}': {}", dataset.where(picture.sample), picture.cause),
-      "mend or remove the file; in training, data.max_bad says which share of the "
-      "set may be unreadable");
-}
-
 class Loader::Work {
  public:
-  Work(const LoaderSource& source, int64_t rows, Plan plan, int threads, int slots)
-      : source_(source), plan_(std::move(plan)) {
+  Work(const LoaderSource& source, int64_t rows, Plan plan, int threads, int slots,
+       const LoaderPlace& place)
+      : source_(source), plan_(std::move(plan)), cores_(place.cores) {
     for (int i = 0; i < slots; ++i) {
-      memory_.emplace_back(source.maker.fields(rows));
+      memory_.emplace_back(source.maker.fields(rows), place.pages);
       free_.push_back(memory_.back().arrays());
     }
-    for (int i = 0; i < kFilesAtOnce; ++i) threads_.emplace_back([this] { read_ahead(); });
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { make(); });
+    for (int i = 0; i < kFilesAtOnce; ++i) start(&Work::read_ahead);
+    for (int i = 0; i < threads; ++i) start(&Work::make);
   }
   ~Work() {
     {
@@ -190,6 +101,13 @@ class Loader::Work {
     std::exception_ptr failure;  // the first
     int64_t count() const { return static_cast<int64_t>(slot.plan.samples.size()); }
   };
+
+  void start(void (Work::*work)()) {
+    threads_.emplace_back([this, work] {
+      if (!cores_.empty()) run_on(cores_);
+      (this->*work)();
+    });
+  }
 
   // A picture, and all places of the ring that wait for it.
   struct Picture {
@@ -285,10 +203,16 @@ class Loader::Work {
 
   // What stands in for an unreadable picture is read here and now.
   void make_picture(Picture& picture, Made& made) {
-    const auto read = [&](int64_t sample) -> std::span<const std::byte> {
-      if (sample != picture.sample) return read_sample(source_, sample, picture.buffer);
-      if (picture.failure) std::rethrow_exception(picture.failure);
-      return picture.file;
+    std::unique_lock alone(large_, std::defer_lock);
+    const auto read = [&](int64_t sample) {
+      std::span<const std::byte> file = picture.file;
+      if (sample != picture.sample) {
+        file = read_sample(source_, sample, picture.buffer);
+      } else if (picture.failure) {
+        std::rethrow_exception(picture.failure);
+      }
+      if (!alone.owns_lock() && is_large(file)) alone.lock();
+      return file;
     };
     make_places(source_, picture.sample, read, picture.places, made);
   }
@@ -327,9 +251,11 @@ class Loader::Work {
 
   LoaderSource source_;
   Plan plan_;
+  std::vector<int> cores_;
   std::deque<ShardMemory> memory_;
   std::vector<std::thread> threads_;
 
+  std::mutex large_;  // held by who makes a large picture
   mutable std::mutex mutex_;
   std::condition_variable to_read_, to_make_, done_;
   std::deque<Shard> shards_;  // in order; the first is the user's next
@@ -345,8 +271,9 @@ class Loader::Work {
   bool ending_ = false;
 };
 
-Loader::Loader(const LoaderSource& source, int64_t rows, Plan plan, int threads, int slots)
-    : work_(std::make_unique<Work>(source, rows, std::move(plan), threads, slots)) {}
+Loader::Loader(const LoaderSource& source, int64_t rows, Plan plan, int threads, int slots,
+               const LoaderPlace& place)
+    : work_(std::make_unique<Work>(source, rows, std::move(plan), threads, slots, place)) {}
 Loader::~Loader() = default;
 
 const Loader::Slot* Loader::next() { return work_->next(); }

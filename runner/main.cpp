@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "runner/report.h"
+#include "runner/run_description.h"
 #include "runner/verbs/verbs.h"
 #include "runner/world.h"
 
@@ -24,15 +25,11 @@ void give_precedence(const World& world) {
   if (world.rank() != 0) std::this_thread::sleep_for(std::chrono::seconds(10));
 }
 
-bool is_one_ranks_own(ExitCode code) {
-  return code == ExitCode::internal || code == ExitCode::cannot_write || code == ExitCode::data;
-}
-
 [[noreturn]] void fail(World& world, const Error& error) {
-  const bool own = is_one_ranks_own(error.exit_code());
-  if (!own || world.rank() != 0) give_precedence(world);
+  give_precedence(world);
   const std::string who = world.rank() == 0 ? "" : "rank " + std::to_string(world.rank());
   std::fputs(lockstep::runner::describe(error, who).c_str(), stderr);
+  if (world.run()) lockstep::runner::note_failure(*world.run(), error, world.rank());
   world.abort(error.exit_code());
 }
 
@@ -46,6 +43,7 @@ std::string without_stack(const std::string& message) {
   const Error internal(ExitCode::internal, "E901", without_stack(error.what()),
                        "this is a fault of Lockstep or of the machine; please report it");
   std::fputs(lockstep::runner::describe(internal, world.size() > 1 ? who : "").c_str(), stderr);
+  if (world.run()) lockstep::runner::note_failure(*world.run(), internal, world.rank());
   world.abort(ExitCode::internal);
 }
 

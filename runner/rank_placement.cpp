@@ -4,31 +4,23 @@
 #include <fmt/format.h>
 #include <ifaddrs.h>
 #include <net/if.h>
-#include <sched.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <span>
-#include <thread>
+#include <string_view>
 
 #include "comm/communicator.h"
 #include "runner/liveness/diagnosis.h"
+#include "runner/processor_cores.h"
 
 namespace lockstep::runner {
 namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<int> bound_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  sched_getaffinity(0, sizeof(set), &set);
-  std::vector<int> cores;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(core, &set)) cores.push_back(core);
-  }
-  return cores;
-}
+constexpr size_t kMostCores = 1024;  // of a machine, as the C library counts
 
 // "0-7,16"
 std::string ranges(const std::vector<int>& numbers) {
@@ -82,7 +74,7 @@ void put(char (&field)[kSize], const std::string& text) {
 }  // namespace
 
 std::vector<RankPlacement> gather_placements(World& world, int gpu, const std::string& gpu_uuid) {
-  const std::vector<int> cores = bound_cores();
+  const std::vector<int> cores = allowed_cores();
   RankPlacement mine{.core_count = static_cast<int>(cores.size()), .gpu = gpu};
   put(mine.host, host_name());
   put(mine.cores, ranges(cores));
@@ -93,6 +85,27 @@ std::vector<RankPlacement> gather_placements(World& world, int gpu, const std::s
   world.communicator().gather(std::as_bytes(std::span(&mine, 1)),
                               std::as_writable_bytes(std::span(all)));
   return all;
+}
+
+int fair_threads(World& world) {
+  struct Mine {
+    char host[64] = {};
+    int core_count = 0;
+    std::array<int, kMostCores> cores{};
+  } mine;
+  const std::vector<int> cores = allowed_cores();
+  put(mine.host, host_name());
+  mine.core_count =
+      static_cast<int>(std::ranges::copy(cores, mine.cores.begin()).out - mine.cores.begin());
+  std::vector<Mine> all(static_cast<size_t>(world.size()));
+  world.communicator().gather(std::as_bytes(std::span(&mine, 1)),
+                              std::as_writable_bytes(std::span(all)));
+  std::vector<std::vector<int>> of_host;
+  for (const Mine& one : all) {
+    if (std::string_view(one.host) != mine.host) continue;
+    of_host.emplace_back(one.cores.begin(), one.cores.begin() + one.core_count);
+  }
+  return share_of_cores(cores, of_host);
 }
 
 std::string describe(int rank, const RankPlacement& placement) {

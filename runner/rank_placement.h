@@ -21,6 +21,10 @@ struct RankPlacement {
 /// Of all ranks, in their order. Called by all.
 std::vector<RankPlacement> gather_placements(World& world, int gpu, const std::string& gpu_uuid);
 
+/// How many threads this rank may run for itself, by the cores that the launcher left it and by how
+/// many other ranks of its host may use them too. Called by all.
+int fair_threads(World& world);
+
 /// "rank 1 on node2: cores 0-7 of NUMA node 0, GPU 1, eth0 10.0.0.2"
 std::string describe(int rank, const RankPlacement& placement);
 

@@ -42,18 +42,12 @@ StopSignals::StopSignals(std::atomic<int>* told_to_end) {
 
 StopSignals::~StopSignals() { told = nullptr; }
 
-Requests::Requests(const RunDirectory& run, double deadline_seconds, bool watches_files)
-    : run_(run),
-      watches_files_(watches_files),
-      deadline_(deadline_seconds == 0.0
-                    ? Clock::time_point::max()
-                    : Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                                         std::chrono::duration<double>(deadline_seconds))),
-      next_look_(Clock::now()) {}
+Requests::Requests(const RunDirectory& run, std::optional<Deadline> deadline, bool watches_files)
+    : run_(run), watches_files_(watches_files), deadline_(deadline), next_look_(Clock::now()) {}
 
 Wishes Requests::poll() {
   const Clock::time_point now = Clock::now();
-  Wishes wishes{.stop = stop_signalled != 0 || now >= deadline_};
+  Wishes wishes{.stop = stop_signalled != 0 || (deadline_ && now >= *deadline_)};
   if (!watches_files_ || now < next_look_) return wishes;
   next_look_ = now + kBetweenLooks;
   if (take(run_.stop_request())) wishes.stop = true;
@@ -65,6 +59,12 @@ Wishes Requests::poll() {
 bool Requests::take(const std::filesystem::path& file) const {
   std::error_code code;
   return std::filesystem::remove(file, code);
+}
+
+void forget_requests(const RunDirectory& run) {
+  std::error_code code;
+  std::filesystem::remove(run.stop_request(), code);
+  std::filesystem::remove(run.save_request(), code);
 }
 
 void ask_to_stop(const RunDirectory& run) { write_file(run.stop_request(), ""); }

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <optional>
 
 #include "runner/run_directory.h"
 
@@ -29,13 +30,14 @@ class StopSignals {
   StopSignals& operator=(const StopSignals&) = delete;
 };
 
+using Deadline = std::chrono::steady_clock::time_point;
+
 /// The ways to ask: a signal to this process, the files RUN/STOP and RUN/CHECKPOINT, and a deadline
 /// given at the launch. Used by one thread.
 class Requests {
  public:
-  /// `deadline_seconds` from now; 0: none. `watches_files` on one rank alone: a file is taken away
-  /// when it is obeyed.
-  Requests(const RunDirectory& run, double deadline_seconds, bool watches_files);
+  /// `watches_files` on one rank alone: a file is taken away when it is obeyed.
+  Requests(const RunDirectory& run, std::optional<Deadline> deadline, bool watches_files);
 
   /// Looks once; at the files no more than once a second, for they may lie far away.
   Wishes poll();
@@ -45,8 +47,12 @@ class Requests {
 
   RunDirectory run_;
   bool watches_files_;
-  std::chrono::steady_clock::time_point deadline_, next_look_;
+  std::optional<Deadline> deadline_;
+  std::chrono::steady_clock::time_point next_look_;
 };
+
+/// What was asked by file of a launch that is over.
+void forget_requests(const RunDirectory& run);
 
 /// Asks by file. Throws WriteError.
 void ask_to_stop(const RunDirectory& run);

@@ -13,6 +13,7 @@ struct RunDirectory {
   std::filesystem::path description() const { return root / "run.json"; }
   std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
   std::filesystem::path training_index() const { return root / "train.index.safetensors"; }
+  std::filesystem::path validation_index() const { return root / "val.index.safetensors"; }
   std::filesystem::path checkpoints() const { return root / "checkpoints"; }
   std::filesystem::path lock() const { return root / "lock"; }
   std::filesystem::path stop_request() const { return root / "STOP"; }

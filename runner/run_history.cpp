@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "runner/run_description.h"
+
 namespace lockstep::runner {
 namespace {
 
@@ -20,26 +22,23 @@ int64_t last_logged_step(const std::filesystem::path& metrics) {
   return step;
 }
 
-nlohmann::json read_object(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  const auto json = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
-  return json.is_object() ? json : nlohmann::json::object();
-}
-
-// A launch that stopped as asked says so; of one that hung or lost a rank a post-mortem does.
+// A launch that stopped as asked or met an error says so; of one that hung or lost a rank a
+// post-mortem does.
 std::string end_of_last_launch(const RunDirectory& run) {
-  const nlohmann::json description = read_object(run.description());
-  if (description.contains("exit_code")) return "stopped";
-  const std::string launch = description.value("launch", "");
-  const nlohmann::json report = read_object(run.postmortem() / launch / "report.json");
-  if (report.empty()) return "failed";
+  const nlohmann::ordered_json description = read_description(run);
+  if (description.contains("exit_code"))
+    return description.contains("error") ? "failed" : "stopped";
+  std::ifstream stream(run.postmortem() / description.value("launch", "") / "report.json",
+                       std::ios::binary);
+  const auto report = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
+  if (!report.is_object()) return "failed";
   return report.value("kind", "") == "hang" ? "hang" : "lost";
 }
 
 }  // namespace
 
 RunHistory read_history(const RunDirectory& run) {
-  const nlohmann::json json = read_object(run.description());
+  const nlohmann::ordered_json json = read_description(run);
   return {.recipe = json.value("recipe", ""),
           .launches = json.value("launches", int64_t{0}),
           .first_start = json.value("first_start", 0.0),

@@ -7,9 +7,7 @@
 
 #include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <cstdlib>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -94,27 +92,38 @@ bool is_held(const fs::path& file) {
   return owner ? is_alive(*owner, file) : is_touched(file);
 }
 
-// False where somebody has it.
-bool create(const fs::path& file) {
-  const int descriptor = open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (descriptor < 0 && errno == EEXIST) return false;
+// Negative where somebody has it.
+Descriptor create(const fs::path& file) {
+  Descriptor lock(::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (lock.number() < 0 && errno == EEXIST) return lock;
+  if (lock.number() < 0) fail_to("create", file, errno);
   const std::string text = to_text(self());
-  const bool written = descriptor >= 0 && ::write(descriptor, text.data(), text.size()) ==
-                                              static_cast<ssize_t>(text.size());
-  const int error = errno;
-  if (descriptor >= 0) close(descriptor);
-  if (written) return true;
-  throw WriteError("E501",
-                   fmt::format("cannot write '{}': {}", file.string(), std::strerror(error)),
-                   "check the folder's owner, permissions and free space");
+  if (::write(lock.number(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    const int error = errno;
+    ::unlink(file.c_str());
+    fail_to("write", file, error);
+  }
+  return lock;
 }
 
-// Of several that find a lock abandoned, one alone gets to move it away.
-void clear_abandoned(const fs::path& file) {
+// Of several that find a lock abandoned, one alone gets to move it away. What another one moves
+// then is the lock of the first, who gets it back.
+void clear_abandoned(const fs::path& file, const std::string& abandoned) {
   const fs::path aside = file.string() + fmt::format(".abandoned-{}-{}", host_name(), getpid());
   std::error_code code;
   fs::rename(file, aside, code);
+  if (text_or_nothing(aside) != abandoned) ::link(aside.c_str(), file.c_str());
   fs::remove(aside, code);
+}
+
+// Negative where somebody else was faster.
+Descriptor take(const fs::path& file) {
+  const std::string abandoned = text_or_nothing(file);
+  if (is_held(file)) return Descriptor(-1);
+  Descriptor lock = create(file);
+  if (lock.number() >= 0) return lock;
+  clear_abandoned(file, abandoned);
+  return create(file);
 }
 
 [[noreturn]] void refuse(const fs::path& file) {
@@ -129,23 +138,19 @@ void clear_abandoned(const fs::path& file) {
 }
 
 // The processes of a job that was just killed may take some seconds to go.
-bool becomes_free(const fs::path& file) {
+Descriptor take_when_free(const fs::path& file) {
   const auto until = std::chrono::steady_clock::now() + kGrace;
-  while (is_held(file)) {
-    if (std::chrono::steady_clock::now() > until) return false;
+  for (;;) {
+    Descriptor lock = take(file);
+    if (lock.number() >= 0) return lock;
+    if (std::chrono::steady_clock::now() > until) refuse(file);
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
-  return true;
 }
 
 }  // namespace
 
-RunLock::RunLock(const RunDirectory& run) : file_(run.lock()) {
-  if (!becomes_free(file_)) refuse(file_);
-  if (!create(file_)) {
-    clear_abandoned(file_);
-    if (!create(file_)) refuse(file_);
-  }
+RunLock::RunLock(const RunDirectory& run) : file_(run.lock()), descriptor_(take_when_free(file_)) {
   toucher_ = std::thread([this] { keep_touching(); });
 }
 
@@ -157,14 +162,26 @@ RunLock::~RunLock() {
   ended_.notify_one();
   toucher_.join();
   std::error_code code;
-  fs::remove(file_, code);
+  if (is_own()) fs::remove(file_, code);
+}
+
+bool RunLock::is_own() const {
+  struct stat mine {
+  }, there{};
+  return ::fstat(descriptor_.number(), &mine) == 0 && ::stat(file_.c_str(), &there) == 0 &&
+         mine.st_dev == there.st_dev && mine.st_ino == there.st_ino;
 }
 
 void RunLock::keep_touching() {
   std::unique_lock lock(mutex_);
   while (!ended_.wait_for(lock, kBetweenTouches, [this] { return ending_; })) {
-    utimensat(AT_FDCWD, file_.c_str(), nullptr, 0);
+    ::futimens(descriptor_.number(), nullptr);
+    lost_ = !is_own();
   }
+}
+
+void RunLock::require_held() const {
+  if (lost_ && !is_own()) refuse(file_);
 }
 
 bool is_owned(const RunDirectory& run) { return is_held(run.lock()); }

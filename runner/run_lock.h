@@ -1,11 +1,13 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <filesystem>
 #include <mutex>
 #include <string>
 #include <thread>
 
+#include "runner/files.h"
 #include "runner/run_directory.h"
 
 namespace lockstep::runner {
@@ -30,10 +32,17 @@ class RunLock {
   RunLock(const RunLock&) = delete;
   RunLock& operator=(const RunLock&) = delete;
 
+  /// Throws UsageError (E114) where another process has taken the run over, which it may when this
+  /// one could not touch its lock for long: both would write to it. Noticed within 5 seconds.
+  void require_held() const;
+
  private:
+  bool is_own() const;
   void keep_touching();
 
   std::filesystem::path file_;
+  Descriptor descriptor_;  // of the file that this process made
+  std::atomic<bool> lost_ = false;
   std::mutex mutex_;
   std::condition_variable ended_;
   bool ending_ = false;

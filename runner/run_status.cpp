@@ -10,6 +10,7 @@
 #include "comm/error.h"
 #include "runner/checkpoints/checkpoint_store.h"
 #include "runner/files.h"
+#include "runner/run_description.h"
 #include "runner/run_lock.h"
 
 namespace lockstep::runner {
@@ -21,12 +22,6 @@ using Json = nlohmann::ordered_json;
 constexpr int64_t kTail = 4 << 20;  // bytes of metrics.jsonl that are looked at
 constexpr size_t kSpeedRows = 20;   // over which a speed is taken
 constexpr double kSlow = 1.25;      // times the median that a rank may compute
-
-double age_of(const fs::path& file) {
-  std::error_code code;
-  const auto age = fs::file_time_type::clock::now() - fs::last_write_time(file, code);
-  return code ? 0.0 : std::max(0.0, std::chrono::duration<double>(age).count());
-}
 
 Json read_object(const fs::path& file) {
   std::ifstream stream(file, std::ios::binary);
@@ -51,7 +46,7 @@ std::vector<Json> last_rows(const fs::path& metrics) {
 void read_progress(const RunDirectory& run, RunStatus& status) {
   const std::vector<Json> rows = last_rows(run.metrics());
   if (rows.empty()) return;
-  status.row_age_seconds = age_of(run.metrics());
+  status.row_age_seconds = age_seconds(run.metrics());
   status.last_row = rows.back();
   status.step = rows.back().value("step", int64_t{0});
   for (auto row = rows.rbegin(); row != rows.rend() && status.last_evaluation.is_null(); ++row) {
@@ -81,7 +76,7 @@ std::optional<CheckpointStatus> newest_checkpoint(const RunDirectory& run) {
   const std::vector<int64_t> steps = store.steps();
   if (steps.empty()) return std::nullopt;
   CheckpointStatus status{.step = steps.back(), .kept = static_cast<int64_t>(steps.size())};
-  status.age_seconds = age_of(store.path(status.step) / "manifest.json");
+  status.age_seconds = age_seconds(store.path(status.step) / "manifest.json");
   try {
     for (const auto& [name, file] : read_manifest(store.path(status.step)).files)
       status.bytes += file.bytes;
@@ -115,7 +110,9 @@ std::string state_of_owned(const RunStatus& status) {
 
 std::string state_of_unowned(const RunStatus& status) {
   if (!status.description.contains("exit_code")) return "dead";
-  return status.description["exit_code"] == 0 ? "finished" : "stopped";
+  const Json& code = status.description["exit_code"];
+  if (code == static_cast<int>(ExitCode::done)) return "finished";
+  return code == static_cast<int>(ExitCode::stopped) ? "stopped" : "failed";
 }
 
 }  // namespace
@@ -123,7 +120,7 @@ std::string state_of_unowned(const RunStatus& status) {
 RunStatus read_status(const fs::path& root) {
   const RunDirectory run = open_run(root);
   RunStatus status;
-  status.description = read_object(run.description());
+  status.description = read_description(run);
   status.steps = status.description.value("steps", int64_t{0});
   read_progress(run, status);
   status.checkpoint = newest_checkpoint(run);

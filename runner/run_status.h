@@ -29,7 +29,7 @@ struct PostmortemStatus {
 /// How a run is, from its folder alone: nothing is asked of its processes, nothing is written.
 struct RunStatus {
   /// "starting", "running", "evaluating", "saving", "lingering"; without an owner "finished",
-  /// "stopped" (as asked, saved) or "dead".
+  /// "stopped" (as asked, saved), "failed" (by an error, which is in the description) or "dead".
   std::string state;
   nlohmann::ordered_json description;  // run.json; an object
   nlohmann::ordered_json last_row;     // of metrics.jsonl; null: none yet
@@ -45,7 +45,9 @@ struct RunStatus {
   std::vector<Heartbeat> hosts;  // of the launch under way, or of one that died with its nodes
   std::optional<PostmortemStatus> postmortem;  // of the last launch
 
-  bool over() const { return state == "finished" || state == "stopped" || state == "dead"; }
+  bool over() const {
+    return state == "finished" || state == "stopped" || state == "failed" || state == "dead";
+  }
 };
 
 /// Throws CheckpointError (E304) where `run` is none.

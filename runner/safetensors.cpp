@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 
 #include "comm/error.h"
-#include "runner/files.h"
 
 namespace lockstep::runner {
 namespace {
@@ -80,14 +79,15 @@ std::string header_of(const std::vector<NamedArray>& arrays,
 
 }  // namespace
 
-void write_safetensors(const std::filesystem::path& file, const std::vector<NamedArray>& arrays,
-                       const std::map<std::string, std::string>& metadata) {
+FileDigest write_safetensors(const std::filesystem::path& file,
+                             const std::vector<NamedArray>& arrays,
+                             const std::map<std::string, std::string>& metadata) {
   const std::string text = header_of(arrays, metadata);
   const uint64_t length = text.size();
   std::vector<std::span<const std::byte>> parts{std::as_bytes(std::span(&length, 1)),
                                                 std::as_bytes(std::span(text))};
   for (const NamedArray& array : arrays) parts.push_back(array.bytes);
-  write_file(file, parts);
+  return write_file(file, parts);
 }
 
 std::vector<std::byte> safetensors_bytes(const std::vector<NamedArray>& arrays,

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "runner/files.h"
+
 namespace lockstep::runner {
 
 /// One tensor of a safetensors file (https://github.com/huggingface/safetensors, "Format"): `type`
@@ -19,9 +21,11 @@ struct NamedArray {
   std::span<const std::byte> bytes;
 };
 
-/// Writes the file and syncs it to disk. Throws WriteError (E501).
-void write_safetensors(const std::filesystem::path& file, const std::vector<NamedArray>& arrays,
-                       const std::map<std::string, std::string>& metadata = {});
+/// Writes the file and syncs it to disk; returns the digest of what was meant to be in it. Throws
+/// WriteError (E501).
+FileDigest write_safetensors(const std::filesystem::path& file,
+                             const std::vector<NamedArray>& arrays,
+                             const std::map<std::string, std::string>& metadata = {});
 
 /// The bytes of such a file.
 std::vector<std::byte> safetensors_bytes(const std::vector<NamedArray>& arrays,

@@ -1,7 +1,5 @@
 #include "runner/source.h"
 
-#include <thread>
-
 #include "runner/run_directory.h"
 
 namespace lockstep::runner {
@@ -22,8 +20,7 @@ Recipe read_source(const std::filesystem::path& source, const std::vector<std::s
 }
 
 LaunchDefaults launch_defaults(const World& world) {
-  return {.shards = world.size(),
-          .cores = static_cast<int>(std::thread::hardware_concurrency()) * world.nodes()};
+  return {.shards = world.size(), .cores = world.cores()};
 }
 
 }  // namespace lockstep::runner

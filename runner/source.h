@@ -14,7 +14,8 @@ namespace lockstep::runner {
 /// CheckpointError.
 Recipe read_source(const std::filesystem::path& source, const std::vector<std::string>& overrides);
 
-/// What a launch of this many ranks on these machines decides for a recipe that leaves it open.
+/// What a launch of this many ranks on these machines decides for a recipe that leaves it open: the
+/// same on all ranks once the world has started.
 LaunchDefaults launch_defaults(const World& world);
 
 }  // namespace lockstep::runner

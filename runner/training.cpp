@@ -10,18 +10,17 @@
 #include "runner/batch_tensors.h"
 #include "runner/data_sets.h"
 #include "runner/operator_profile.h"
+#include "runner/rank_placement.h"
 #include "runner/stopwatch.h"
 
 namespace lockstep::runner {
-int data_threads(const RunOptions& options, const World& world) {
-  if (options.data_threads > 0) return options.data_threads;
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  return std::max(1, cores / world.local_size());
+int data_threads(const RunOptions& options, World& world) {
+  return options.data_threads > 0 ? options.data_threads : fair_threads(world);
 }
 
 Training::Training(const RunPlan& plan, Model& model, World& world, const Device& device,
                    const RunDirectory& run, TieredCheckpoints& checkpoints, Liveness& liveness,
-                   Progress progress, double deadline_seconds)
+                   Progress progress, const LaunchLimits& limits)
     : plan_(plan),
       model_(model),
       world_(world),
@@ -29,9 +28,11 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
       progress_(progress),
       checkpoints_(checkpoints),
       liveness_(liveness),
-      requests_(run, deadline_seconds, /*watches_files=*/world.rank() == 0),
+      lock_(limits.lock),
+      requests_(run, limits.deadline, /*watches_files=*/world.rank() == 0),
       fault_(Fault::from_environment(world.rank())),
       data_threads_(data_threads(plan.options, world)),
+      loader_place_(place_for_loader(device)),
       fields_(model.job->training_batches().fields(plan.sampler.shard_batch_size())),
       step_(*model.job, model.arenas, plan.options.update, device.kernels(),
             arena_communicator(device, world.communicator(), gpu_communicator_),
@@ -91,6 +92,7 @@ ExitCode Training::run() {
     }
   }
   finish_saving();
+  save_what_the_disk_lacks();
   log_.note(fmt::format("done after step {}", progress_.step));
   return end(ExitCode::done);
 }
@@ -141,7 +143,7 @@ void Training::start_loader() {
                                plan_.most_unreadable(), cache_.get()},
                   plan_.sampler.shard_batch_size(),
                   plan_.shards_of(world_.rank(), world_.size(), progress_.step), data_threads_,
-                  kLoaderSlots);
+                  kLoaderSlots, loader_place_);
 }
 
 // All ranks hold the same sum, so all of them come here or none.
@@ -180,6 +182,7 @@ jobs::Measures Training::evaluate_if_due() {
 }
 
 Votes Training::votes() {
+  if (lock_ != nullptr) lock_->require_held();
   const double every = checkpoint_interval_seconds();
   const Wishes wishes = requests_.poll();
   const bool due =

@@ -16,6 +16,7 @@
 #include "runner/model.h"
 #include "runner/requests.h"
 #include "runner/run_directory.h"
+#include "runner/run_lock.h"
 #include "runner/run_plan.h"
 #include "runner/spike_watch.h"
 #include "runner/step.h"
@@ -24,18 +25,23 @@
 
 namespace lockstep::runner {
 
+/// What may end a launch from outside.
+struct LaunchLimits {
+  std::optional<Deadline> deadline;  // then it saves and stops
+  const RunLock* lock = nullptr;     // of the rank that owns the run
+};
+
 /// The loop of a run: from its step to its last, or until it is asked to stop. All ranks run it in
 /// lockstep; rank 0 alone writes.
 class Training {
  public:
-  /// `model` has its weights; `progress` is how far they have come. After `deadline_seconds` the
-  /// run saves and stops; 0: never.
+  /// `model` has its weights; `progress` is how far they have come.
   Training(const RunPlan& plan, Model& model, World& world, const Device& device,
            const RunDirectory& run, TieredCheckpoints& checkpoints, Liveness& liveness,
-           Progress progress, double deadline_seconds);
+           Progress progress, const LaunchLimits& limits);
 
   /// done or stopped. Throws Error with ExitCode::non_finite, WriteError, DataError,
-  /// CollectiveError.
+  /// CollectiveError, UsageError (E114) where another process took the run over.
   ExitCode run();
 
  private:
@@ -56,8 +62,9 @@ class Training {
   bool checkpoint_due(const StepResult& sums) const;
   double checkpoint_interval_seconds() const;
   void save_if_due(const StepResult& sums, const jobs::Measures& evaluation);
-  void look_after_writing(TieredCheckpoints::Wait wait);
+  void look_after_writing(TieredCheckpoints::Wait wait, int most_failures = 3);
   void finish_saving();
+  void save_what_the_disk_lacks();
   void note_saved(const std::optional<SavedCheckpoint>& saved);
   void report(const StepResult& sums, jobs::Measures evaluation);
   std::vector<std::string> note_placements(const Device& device);
@@ -79,9 +86,11 @@ class Training {
   Progress progress_;
   TieredCheckpoints& checkpoints_;
   Liveness& liveness_;
+  const RunLock* lock_;
   Requests requests_;
   std::optional<Fault> fault_;
   int data_threads_;
+  LoaderPlace loader_place_;
 
   std::unique_ptr<PictureCache> cache_;  // before the loader, which uses it
   std::optional<Loader> loader_;
@@ -118,6 +127,6 @@ class Training {
 };
 
 /// How many threads load pictures on this rank.
-int data_threads(const RunOptions& options, const World& world);
+int data_threads(const RunOptions& options, World& world);
 
 }  // namespace lockstep::runner

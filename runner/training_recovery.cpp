@@ -62,7 +62,7 @@ void Training::count_failure(const std::string& what) {
 }
 
 void Training::give_up(const std::string& what) {
-  look_after_writing(TieredCheckpoints::Wait::yes);
+  look_after_writing(TieredCheckpoints::Wait::yes, std::numeric_limits<int>::max());
   const std::vector<int64_t> saved = checkpoints_.store().steps();
   throw Error(
       ExitCode::non_finite, "E601",
@@ -77,7 +77,9 @@ void Training::give_up(const std::string& what) {
 // other ranks' weights.
 void Training::roll_back(const std::string& what, Newest newest) {
   const int64_t reached = progress_.step;
-  finish_saving();  // and from here on at the checkpoints
+  enter(Phase::checkpoint);
+  finish_copy();
+  look_after_writing(TieredCheckpoints::Wait::yes);
   if (newest == Newest::on_disk) checkpoints_.forget_copies();
   try {
     progress_ = checkpoints_.restore(world_.communicator(),

@@ -54,8 +54,7 @@ void Training::finish_copy() {
 }
 
 // A full disk may be mended before the next checkpoint is due.
-void Training::look_after_writing(TieredCheckpoints::Wait wait) {
-  constexpr int most = 3;
+void Training::look_after_writing(TieredCheckpoints::Wait wait, int most_failures) {
   if (const auto copied = checkpoints_.take_copied(); copied && publisher_) {
     publisher_->metrics().saved("memory", copied->progress.step, copied->seconds, copied->bytes);
   }
@@ -63,7 +62,7 @@ void Training::look_after_writing(TieredCheckpoints::Wait wait) {
     note_saved(checkpoints_.collect(wait));
   } catch (const WriteError& error) {
     if (publisher_) publisher_->metrics().save_failed("disk");
-    if (++unsaved_ == most) throw;
+    if (++unsaved_ >= most_failures) throw;
     warn(fmt::format("a checkpoint could not be written: {}; {}", error.what(), error.help()));
   }
 }
@@ -72,6 +71,14 @@ void Training::finish_saving() {
   enter(Phase::checkpoint);
   finish_copy();
   note_saved(checkpoints_.collect(TieredCheckpoints::Wait::yes));
+}
+
+// A run that was killed after it had copied its last step to memory comes here without a step more:
+// the copies go when it is done.
+void Training::save_what_the_disk_lacks() {
+  if (world_.rank() != 0 || checkpoints_.step_on_disk() >= progress_.step) return;
+  checkpoints_.save(progress_, TieredCheckpoints::Tier::disk);
+  finish_saving();
 }
 
 void Training::note_saved(const std::optional<SavedCheckpoint>& saved) {

@@ -1,15 +1,16 @@
 #include "runner/world.h"
 
 #include <mpi.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <array>
 #include <cstdlib>
 #include <optional>
 
+#include "comm/fast_paths.h"
 #include "comm/mpi_communicator.h"
 #include "comm/thread_communicator.h"
-#include "runner/fast_paths.h"
 
 namespace lockstep::runner {
 namespace {
@@ -19,6 +20,13 @@ std::optional<int> number(std::initializer_list<const char*> names) {
     if (const char* text = std::getenv(name)) return std::atoi(text);
   }
   return std::nullopt;
+}
+
+cpu_set_t own_cores() {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  sched_getaffinity(0, sizeof(cores), &cores);
+  return cores;
 }
 
 // srun without PMIx, or with one that MPI does not speak, starts every process as a world of its
@@ -45,6 +53,8 @@ World::World()
     size_ = number({"SLURM_NTASKS"}).value_or(1);
   }
   nodes_ = (size_ + local_size_ - 1) / local_size_;
+  const cpu_set_t own = own_cores();
+  cores_ = CPU_COUNT(&own) * nodes_;
 }
 
 World::~World() {
@@ -85,8 +95,14 @@ void World::start() {
   MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node);
   MPI_Comm_rank(node, &local_rank_);
   MPI_Comm_size(node, &local_size_);
+  // Hosts need not be alike, nor have as many ranks.
+  cpu_set_t together = own_cores();
+  MPI_Allreduce(MPI_IN_PLACE, &together, sizeof(together), MPI_BYTE, MPI_BOR, node);
   MPI_Comm_free(&node);
-  nodes_ = (size_ + local_size_ - 1) / local_size_;
+  std::array<int, 2> sums{local_rank_ == 0, local_rank_ == 0 ? CPU_COUNT(&together) : 0};
+  MPI_Allreduce(MPI_IN_PLACE, sums.data(), 2, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+  nodes_ = sums[0];
+  cores_ = sums[1];
 }
 
 void World::abort(ExitCode code) {

@@ -1,10 +1,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "comm/communicator.h"
 #include "comm/error.h"
+#include "runner/run_directory.h"
 
 namespace lockstep::runner {
 
@@ -29,6 +31,12 @@ class World {
   int local_rank() const { return local_rank_; }  // among the ranks of this node
   int local_size() const { return local_size_; }
   int nodes() const { return nodes_; }
+  /// Cores that the ranks may use, of all nodes: before start() as this rank alone knows, after it
+  /// as all ranks do.
+  int cores() const { return cores_; }
+  /// The run that is worked on, once it is described: where an error is noted.
+  void set_run(const RunDirectory& run) { run_ = run; }
+  const std::optional<RunDirectory>& run() const { return run_; }
   comm::Communicator& communicator() { return *communicator_; }
 
   /// Ends every process of the world with this code. The message is out already.
@@ -40,6 +48,8 @@ class World {
   int local_rank_ = 0;
   int local_size_ = 1;
   int nodes_ = 1;
+  int cores_ = 1;
+  std::optional<RunDirectory> run_;
   std::unique_ptr<comm::Communicator> communicator_;
 };
 

@@ -78,8 +78,8 @@ pixels::Image augment(pixels::Image image, const View& view, Random& random) {
 
 class MultiCrop final : public BatchMaker {
  public:
-  explicit MultiCrop(const MultiCropOptions& options)
-      : seed_(options.seed), fast_decode_(options.fast_decode) {
+  MultiCrop(const MultiCropOptions& options, Precision precision)
+      : seed_(options.seed), fast_decode_(options.fast_decode), precision_(precision) {
     views_.push_back({options.global_size, options.global_scale, 1.0, 0.0});
     views_.push_back({options.global_size, options.global_scale, 0.1, 0.2});
     for (int64_t i = 0; i < options.local_count; ++i) {
@@ -91,7 +91,7 @@ class MultiCrop final : public BatchMaker {
     std::vector<Field> fields;
     for (const View& view : views_) {
       fields.push_back({"crops." + std::to_string(fields.size()),
-                        Field::Kind::float32,
+                        kind_of(precision_),
                         {batch_size, 3, view.size, view.size}});
     }
     fields.push_back({"samples", Field::Kind::int64, {batch_size}});
@@ -123,9 +123,11 @@ class MultiCrop final : public BatchMaker {
           pixels::resize(part.image, part.place_of(boxes[i]), size, size, pixels::Filter::bicubic);
       clock.end_of(seconds.resample);
       image = augment(std::move(image), views_[crop], randoms[i]);
-      pixels::normalise_like_torchvision(
-          image.rgb,
-          array_of<float>(arrays, crop).data() + index * static_cast<int64_t>(image.rgb.size()));
+      if (precision_ == Precision::bf16) {
+        normalise<pixels::BFloat16>(image, arrays, crop, index);
+      } else {
+        normalise<float>(image, arrays, crop, index);
+      }
       array_of<int64_t>(arrays, views_.size())[index] = key.sample;
       clock.end_of(seconds.operations);
     }
@@ -134,6 +136,13 @@ class MultiCrop final : public BatchMaker {
   void finish_shard(const ShardKey&, int64_t, const ShardArrays&) const override {}
 
  private:
+  template <typename Value>
+  static void normalise(const pixels::Image& image, const ShardArrays& arrays, size_t field,
+                        int64_t row) {
+    pixels::normalise_like_torchvision(image.rgb, array_of<Value>(arrays, field).data() +
+                                                      row * static_cast<int64_t>(image.rgb.size()));
+  }
+
   // Boxes of one view after another, time and again.
   pixels::Part decode(std::span<const std::byte> file, std::span<const pixels::Box> boxes) const {
     if (!fast_decode_) return pixels::decode_part(file, boxes);
@@ -147,13 +156,14 @@ class MultiCrop final : public BatchMaker {
 
   uint64_t seed_;
   bool fast_decode_;
+  Precision precision_;
   std::vector<View> views_;
 };
 
 }  // namespace
 
-std::unique_ptr<BatchMaker> make_multi_crop(const MultiCropOptions& options) {
-  return std::make_unique<MultiCrop>(options);
+std::unique_ptr<BatchMaker> make_multi_crop(const MultiCropOptions& options, Precision precision) {
+  return std::make_unique<MultiCrop>(options, precision);
 }
 
 std::unique_ptr<BatchMaker> make_dino_evaluation_batches(const MultiCropOptions& options) {

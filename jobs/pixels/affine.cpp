@@ -12,6 +12,8 @@
 #include <numbers>
 #include <vector>
 
+#include "comm/fast_paths.h"
+
 namespace lockstep::pixels {
 namespace {
 
@@ -204,7 +206,8 @@ Image quarter_turn(const Image& source, bool counter_clockwise) {
 
 Image affine(const Image& source, const std::array<double, 6>& m, Filter filter, Colour fill) {
   Image image(source.width, source.height);
-  if (filter == Filter::bicubic && __builtin_cpu_supports("avx2")) {
+  static const bool has_vectors = __builtin_cpu_supports("avx2") && takes_fast_path("pixels");
+  if (filter == Filter::bicubic && has_vectors) {
     affine_bicubic_avx2(source, m, fill, image);
     return image;
   }

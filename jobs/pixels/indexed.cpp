@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <array>
 #include <new>
-#include <string>
+
+#include "jobs/pixels/decode_limits.h"
 
 namespace lockstep::pixels {
 namespace {
 
-constexpr uint64_t kMostPixels = 178'956'970;  // Pillow's Image.MAX_IMAGE_PIXELS, twice
 constexpr size_t kMostColours = 256;
 
 using ColourMap = std::array<uint8_t, 3 * kMostColours>;
@@ -43,10 +43,7 @@ IndexedImage decode_indexed_png(std::span<const std::byte> file) {
     throw ImageError(png.image.message);
   }
   if (!(png.image.format & PNG_FORMAT_FLAG_COLORMAP)) throw ImageError("it has no palette");
-  if (uint64_t{png.image.width} * png.image.height > kMostPixels) {
-    throw ImageError("its header claims " + std::to_string(png.image.width) + " x " +
-                     std::to_string(png.image.height) + " pixels");
-  }
+  refuse_bomb(png.image.width, png.image.height);
   png.image.format = PNG_FORMAT_RGB_COLORMAP;
   IndexedImage image{.width = static_cast<int>(png.image.width),
                      .height = static_cast<int>(png.image.height)};

@@ -1,5 +1,7 @@
 #include "jobs/pixels/normalise.h"
 
+#include <type_traits>
+
 #include "comm/clones.h"
 
 namespace lockstep::pixels {
@@ -10,18 +12,37 @@ constexpr std::array<float, 3> in_float32(const std::array<double, 3>& values, d
           static_cast<float>(scale * values[2])};
 }
 
-using Table = std::array<std::array<float, 256>, 3>;
+template <typename Value>
+constexpr Value as(float value) {
+  if constexpr (std::is_same_v<Value, float>) {
+    return value;
+  } else {
+    return to_bfloat16(value);
+  }
+}
 
-constexpr Table torchvision_table() {
+template <typename Value>
+using Table = std::array<std::array<Value, 256>, 3>;
+
+template <typename Value>
+constexpr Table<Value> torchvision_table() {
   constexpr auto kMean = in_float32(kImageNetMean, 1),
                  kDeviation = in_float32(kImageNetDeviation, 1);
-  Table table{};
+  Table<Value> table{};
   for (size_t c = 0; c < 3; ++c) {
     for (size_t x = 0; x < 256; ++x) {
-      table[c][x] = (static_cast<float>(x) / 255.0f - kMean[c]) / kDeviation[c];
+      table[c][x] = as<Value>((static_cast<float>(x) / 255.0f - kMean[c]) / kDeviation[c]);
     }
   }
   return table;
+}
+
+template <typename Value>
+void look_up(std::span<const uint8_t> rgb, Value* out) {
+  static constexpr Table<Value> kTable = torchvision_table<Value>();
+  for (size_t i = 0; i < rgb.size(); i += 3) {
+    for (size_t c = 0; c < 3; ++c) out[i + c] = kTable[c][rgb[i + c]];
+  }
 }
 
 // Sixteen pixels: as many values as whole vectors of any width hold.
@@ -37,28 +58,33 @@ constexpr Block repeated(const std::array<float, 3>& values) {
 constexpr Block kTimmMean = repeated(in_float32(kImageNetMean, 255));
 constexpr Block kTimmDeviation = repeated(in_float32(kImageNetDeviation, 255));
 
-LOCKSTEP_CLONES void normalise_blocks(const uint8_t* rgb, size_t blocks, float* out) {
-  for (size_t b = 0; b < blocks; ++b, rgb += kBlock, out += kBlock) {
-    for (size_t i = 0; i < kBlock; ++i) {
-      out[i] = (static_cast<float>(rgb[i]) - kTimmMean[i]) / kTimmDeviation[i];
-    }
+template <typename Value>
+[[gnu::always_inline]] inline void normalise(const uint8_t* rgb, size_t count, Value* out) {
+  for (size_t i = 0; i < count; ++i) {
+    out[i] = as<Value>((static_cast<float>(rgb[i]) - kTimmMean[i]) / kTimmDeviation[i]);
   }
+}
+
+LOCKSTEP_CLONES void normalise_blocks(const uint8_t* rgb, size_t blocks, float* out) {
+  for (size_t b = 0; b < blocks; ++b) normalise(rgb + b * kBlock, kBlock, out + b * kBlock);
+}
+LOCKSTEP_CLONES void normalise_blocks(const uint8_t* rgb, size_t blocks, BFloat16* out) {
+  for (size_t b = 0; b < blocks; ++b) normalise(rgb + b * kBlock, kBlock, out + b * kBlock);
+}
+
+template <typename Value>
+void normalise_all(std::span<const uint8_t> rgb, Value* out) {
+  const size_t blocks = rgb.size() / kBlock, done = blocks * kBlock;
+  normalise_blocks(rgb.data(), blocks, out);
+  normalise(rgb.data() + done, rgb.size() - done, out + done);
 }
 
 }  // namespace
 
-void normalise_like_timm(std::span<const uint8_t> rgb, float* out) {
-  normalise_blocks(rgb.data(), rgb.size() / kBlock, out);
-  for (size_t i = rgb.size() / kBlock * kBlock; i < rgb.size(); ++i) {
-    out[i] = (static_cast<float>(rgb[i]) - kTimmMean[i % kBlock]) / kTimmDeviation[i % kBlock];
-  }
-}
+void normalise_like_timm(std::span<const uint8_t> rgb, float* out) { normalise_all(rgb, out); }
+void normalise_like_timm(std::span<const uint8_t> rgb, BFloat16* out) { normalise_all(rgb, out); }
 
-void normalise_like_torchvision(std::span<const uint8_t> rgb, float* out) {
-  static constexpr Table kTable = torchvision_table();
-  for (size_t i = 0; i < rgb.size(); i += 3) {
-    for (size_t c = 0; c < 3; ++c) out[i + c] = kTable[c][rgb[i + c]];
-  }
-}
+void normalise_like_torchvision(std::span<const uint8_t> rgb, float* out) { look_up(rgb, out); }
+void normalise_like_torchvision(std::span<const uint8_t> rgb, BFloat16* out) { look_up(rgb, out); }
 
 }  // namespace lockstep::pixels

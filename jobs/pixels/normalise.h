@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <span>
 
@@ -10,12 +11,27 @@ namespace lockstep::pixels {
 inline constexpr std::array<double, 3> kImageNetMean{0.485, 0.456, 0.406};
 inline constexpr std::array<double, 3> kImageNetDeviation{0.229, 0.224, 0.225};
 
-// One float32 for each byte of red, green and blue. The two differ in their last bits.
+/// The upper half of a float32.
+enum class BFloat16 : uint16_t {};
+
+/// The nearest one, of two the even, as torch's .to(bfloat16); not for NaN.
+constexpr BFloat16 to_bfloat16(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  return static_cast<BFloat16>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+constexpr float to_float(BFloat16 value) {
+  return std::bit_cast<float>(static_cast<uint32_t>(value) << 16);
+}
+
+// One value for each byte of red, green and blue, computed in float32. The two differ in their last
+// bits.
 
 /// timm's PrefetchLoader: (x - 255 mean) / (255 deviation).
 void normalise_like_timm(std::span<const uint8_t> rgb, float* out);
+void normalise_like_timm(std::span<const uint8_t> rgb, BFloat16* out);
 
 /// torchvision's ToTensor and Normalize: (x / 255 - mean) / deviation.
 void normalise_like_torchvision(std::span<const uint8_t> rgb, float* out);
+void normalise_like_torchvision(std::span<const uint8_t> rgb, BFloat16* out);
 
 }  // namespace lockstep::pixels

@@ -4,6 +4,8 @@
 
 #include <array>
 
+#include "comm/fast_paths.h"
+
 namespace lockstep::pixels {
 namespace {
 
@@ -80,7 +82,10 @@ __attribute__((target("ssse3"))) size_t join_vectors(const uint8_t* red, const u
   return i;
 }
 
-bool has_vectors() { return __builtin_cpu_supports("ssse3"); }
+bool has_vectors() {
+  static const bool has = __builtin_cpu_supports("ssse3") && takes_fast_path("pixels");
+  return has;
+}
 
 }  // namespace
 

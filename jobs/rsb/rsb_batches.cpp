@@ -20,7 +20,8 @@ namespace {
 
 class TrainingBatches final : public BatchMaker {
  public:
-  explicit TrainingBatches(const RsbBatchOptions& options) : options_(options) {
+  TrainingBatches(const RsbBatchOptions& options, Precision precision)
+      : options_(options), precision_(precision) {
     if (!options.rand_augment.empty()) {
       rand_augment_ = pixels::RandAugment::parse(options.rand_augment);
     }
@@ -31,7 +32,7 @@ class TrainingBatches final : public BatchMaker {
   std::vector<Field> fields(int64_t batch_size) const override {
     using Kind = Field::Kind;
     const int64_t size = options_.size;
-    return {{"images", Kind::float32, {batch_size, 3, size, size}},
+    return {{"images", kind_of(precision_), {batch_size, 3, size, size}},
             {"targets", Kind::float32, {batch_size, options_.classes}},
             {"samples", Kind::int64, {batch_size}},
             {"labels", Kind::int64, {batch_size}, /*scratch=*/true},
@@ -69,7 +70,11 @@ class TrainingBatches final : public BatchMaker {
     mix_pictures(mixing, count, options_.size, pictures);
     mix_targets(mixing, array_of<const int64_t>(arrays, kLabels).first(static_cast<size_t>(count)),
                 options_.classes, array_of<float>(arrays, kTargets));
-    pixels::normalise_like_timm(pictures, array_of<float>(arrays, kImages).data());
+    if (precision_ == Precision::bf16) {
+      pixels::normalise_like_timm(pictures, array_of<pixels::BFloat16>(arrays, kImages).data());
+    } else {
+      pixels::normalise_like_timm(pictures, array_of<float>(arrays, kImages).data());
+    }
   }
 
  private:
@@ -108,13 +113,15 @@ class TrainingBatches final : public BatchMaker {
   }
 
   RsbBatchOptions options_;
+  Precision precision_;
   std::optional<pixels::RandAugment> rand_augment_;
 };
 
 }  // namespace
 
-std::unique_ptr<BatchMaker> make_rsb_training_batches(const RsbBatchOptions& options) {
-  return std::make_unique<TrainingBatches>(options);
+std::unique_ptr<BatchMaker> make_rsb_training_batches(const RsbBatchOptions& options,
+                                                      Precision precision) {
+  return std::make_unique<TrainingBatches>(options, precision);
 }
 
 std::unique_ptr<BatchMaker> make_rsb_evaluation_batches(const RsbBatchOptions& options) {

@@ -45,12 +45,14 @@ std::vector<Part> parts_of(const Arenas& arenas) {
 
 }  // namespace
 
-void write_arenas(const Arenas& arenas, const std::filesystem::path& folder) {
+Manifest::Files write_arenas(const Arenas& arenas, const std::filesystem::path& folder) {
+  Manifest::Files files;
   for (const Part& part : parts_of(arenas)) {
     HostArrays arrays;
     for (const auto& [prefix, tensors] : part.groups) arrays.add(tensors, prefix);
-    write_safetensors(folder / part.file, arrays.arrays(), {{"format", "pt"}});
+    files[part.file] = write_safetensors(folder / part.file, arrays.arrays(), {{"format", "pt"}});
   }
+  return files;
 }
 
 void broadcast_arenas(const Arenas& arenas, comm::Communicator& communicator, int root) {

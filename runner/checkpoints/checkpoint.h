@@ -10,8 +10,8 @@
 namespace lockstep::runner {
 
 /// Writes the arenas as parameters, buffers, optimizer and average .safetensors under the job's
-/// names.
-void write_arenas(const Arenas& arenas, const std::filesystem::path& folder);
+/// names; returns what was meant to be in each.
+Manifest::Files write_arenas(const Arenas& arenas, const std::filesystem::path& folder);
 
 /// Reads them back, on rank 0 alone, and hands them to all. The files were verified before. Throws
 /// CheckpointError (E303) where they belong to another model.

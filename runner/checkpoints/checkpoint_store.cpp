@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cmath>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <utility>
@@ -31,12 +32,6 @@ std::optional<int64_t> step_of(const fs::path& folder) {
   const char* end = name.data() + name.size();
   const auto [stop, error] = std::from_chars(name.data() + prefix.size(), end, step);
   return error == std::errc() && stop == end ? std::optional(step) : std::nullopt;
-}
-
-Manifest::File digest(const fs::path& file) {
-  const std::vector<std::byte> bytes = read_bytes(file);
-  return {.bytes = static_cast<int64_t>(bytes.size()),
-          .xxh3 = fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()))};
 }
 
 nlohmann::ordered_json to_json(const Manifest& manifest) {
@@ -80,15 +75,17 @@ fs::path CheckpointStore::path(int64_t step) const {
 std::vector<int64_t> CheckpointStore::steps() const {
   std::vector<int64_t> steps;
   std::error_code code;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder_, code)) {
-    const std::optional<int64_t> step = step_of(entry.path());
-    if (step && fs::exists(entry.path() / kManifest)) steps.push_back(*step);
+  for (fs::directory_iterator entry(folder_, code), end; !code && entry != end;
+       entry.increment(code)) {
+    const std::optional<int64_t> step = step_of(entry->path());
+    std::error_code unseen;
+    if (step && fs::exists(entry->path() / kManifest, unseen)) steps.push_back(*step);
   }
   std::ranges::sort(steps);
   return steps;
 }
 
-void CheckpointStore::probe(int64_t bytes) const {
+void CheckpointStore::probe(int64_t bytes, const Retention& keep, const Report& report) const {
   const fs::path first = folder_ / ".probe", second = folder_ / ".probe-renamed";
   constexpr std::string_view text = "can be written, named and read";
   make_folders(folder_);
@@ -100,26 +97,32 @@ void CheckpointStore::probe(int64_t bytes) const {
   if (read_text(second) != text) fail_to("read back", second, EIO);
   fs::remove(second, code);
   const fs::space_info space = fs::space(folder_, code);
-  if (!code && space.available < static_cast<uintmax_t>(bytes)) {
+  if (code) return;
+  const auto available = static_cast<int64_t>(space.available);
+  const int64_t more = std::max<int64_t>(1, keep.newest + 1 - std::ssize(steps()));
+  if (available >= bytes && available < more * bytes) {
+    report(
+        fmt::format("'{}' has room for {} MB, but {} more checkpoints of {} MB are to come: "
+                    "checkpoint.keep={} and the one being written",
+                    folder_.string(), available / 1000000, more, bytes / 1000000, keep.newest));
+  }
+  if (available < bytes) {
     throw WriteError("E502",
                      fmt::format("'{}' has room for {} MB, but a checkpoint takes {} MB",
-                                 folder_.string(), space.available / 1000000, bytes / 1000000),
+                                 folder_.string(), available / 1000000, bytes / 1000000),
                      "free some space, or name a run folder elsewhere");
   }
 }
 
 void CheckpointStore::save(Manifest manifest, const Retention& keep,
-                           const std::function<void(const fs::path&)>& write) const {
+                           const std::function<Manifest::Files(const fs::path&)>& write) const {
   const fs::path aside = folder_ / kAside;
   std::error_code code;
   fs::remove_all(aside, code);
   make_folders(aside);
-  write(aside);
-
-  for (const fs::directory_entry& entry : fs::directory_iterator(aside)) {
-    manifest.files[entry.path().filename().string()] = digest(entry.path());
-  }
-  write_file(aside / kManifest, to_json(manifest).dump(1));
+  manifest.files = write(aside);
+  read_back(aside, manifest.files);
+  read_back(aside, {{kManifest, write_file(aside / kManifest, to_json(manifest).dump(1))}});
   sync_folder(aside);
 
   const fs::path name = path(manifest.progress.step);
@@ -131,11 +134,28 @@ void CheckpointStore::save(Manifest manifest, const Retention& keep,
   }
   sync_folder(folder_);
   replace_file(folder_ / "LATEST", name.filename().string() + "\n");
-  retire_all_but(keep);
+  retire(manifest.progress.step, keep);
 }
 
-void CheckpointStore::retire_all_but(const Retention& keep) const {
-  const std::vector<int64_t> all = steps();
+void CheckpointStore::read_back(const fs::path& aside, const Manifest::Files& meant) const {
+  for (const auto& [name, digest] : meant) {
+    try {
+      if (digest_of(aside / name) == digest) continue;
+    } catch (const fs::filesystem_error& error) {
+      fail_to("read back", aside / name, error.code().value());
+    }
+    throw WriteError("E501",
+                     fmt::format("'{}' does not hold what was written", (aside / name).string()),
+                     "look at the storage: it says that it wrote, and did not");
+  }
+}
+
+void CheckpointStore::retire(int64_t saved, const Retention& keep) const {
+  std::vector<int64_t> all = steps();
+  while (!all.empty() && all.back() > saved) {
+    remove_checkpoint(path(all.back()));
+    all.pop_back();
+  }
   const auto older = std::max<int64_t>(0, static_cast<int64_t>(all.size()) - keep.newest);
   const std::optional<int64_t> best = best_step(keep.best);
   for (const int64_t step : std::span(all).first(static_cast<size_t>(older))) {
@@ -162,30 +182,35 @@ std::optional<int64_t> CheckpointStore::best_step(const std::string& measure) co
   return best ? std::optional(best->second) : std::nullopt;
 }
 
-fs::path CheckpointStore::newest_sound(
-    const std::function<void(const std::string&)>& report) const {
-  const std::vector<int64_t> all = steps();
-  if (all.empty()) {
+SoundCheckpoint CheckpointStore::newest_sound(const Report& report) const {
+  if (const auto found = newest_sound_since(0, report)) return *found;
+  const size_t count = steps().size();
+  if (count == 0) {
     throw CheckpointError("E301", fmt::format("there is no checkpoint in '{}'", folder_.string()),
                           "start again with `lockstep train`");
   }
-  for (auto step = all.rbegin(); step != all.rend(); ++step) {
+  throw CheckpointError(
+      "E302", fmt::format("none of the {} checkpoints in '{}' is sound", count, folder_.string()),
+      "restore one from a backup, or start again with `lockstep train`");
+}
+
+std::optional<SoundCheckpoint> CheckpointStore::newest_sound_since(int64_t least_step,
+                                                                   const Report& report) const {
+  const std::vector<int64_t> all = steps();
+  for (auto step = all.rbegin(); step != all.rend() && *step >= least_step; ++step) {
     try {
-      verify_checkpoint(path(*step));
-      return path(*step);
+      return SoundCheckpoint{path(*step), verify_checkpoint(path(*step))};
     } catch (const CheckpointError& error) {
       report(error.what());
     }
   }
-  throw CheckpointError(
-      "E302",
-      fmt::format("none of the {} checkpoints in '{}' is sound", all.size(), folder_.string()),
-      "restore one from a backup, or start again with `lockstep train`");
+  return std::nullopt;
 }
 
 Manifest read_manifest(const fs::path& checkpoint) {
   const fs::path file = checkpoint / kManifest;
-  if (!fs::exists(file)) {
+  std::error_code code;
+  if (!fs::exists(file, code)) {
     throw CheckpointError("E301", fmt::format("'{}' is not a checkpoint: it has no manifest.json",
                                               checkpoint.string()));
   }
@@ -227,7 +252,7 @@ Manifest verify_checkpoint(const fs::path& checkpoint) {
       damaged(file, fmt::format("it has {} bytes of {}", bytes, wanted.bytes));
     }
     try {
-      if (digest(file).xxh3 != wanted.xxh3) damaged(file, "its contents do not have its hash");
+      if (digest_of(file).xxh3 != wanted.xxh3) damaged(file, "its contents do not have its hash");
     } catch (const fs::filesystem_error& error) {
       damaged(file, error.code().message());
     }

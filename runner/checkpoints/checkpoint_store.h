@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "runner/files.h"
+
 namespace lockstep::runner {
 
 /// How far a run has come: all that is not in an arena.
@@ -20,14 +22,17 @@ struct Progress {
 
 /// What is written beside the arrays of a checkpoint and makes it one.
 struct Manifest {
-  struct File {
-    int64_t bytes = 0;
-    std::string xxh3;  // XXH3-64, 16 hexadecimal digits
-  };
+  using Files = std::map<std::string, FileDigest>;
   Progress progress;
   nlohmann::ordered_json recipe;             // resolved
   std::map<std::string, double> evaluation;  // after this step, where there was one
-  std::map<std::string, File> files;
+  Files files;
+};
+
+/// One that was checked.
+struct SoundCheckpoint {
+  std::filesystem::path path;
+  Manifest manifest;
 };
 
 /// Which checkpoints stay when a new one is there.
@@ -44,25 +49,32 @@ class CheckpointStore {
  public:
   explicit CheckpointStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
-  /// Whether a checkpoint of so many bytes can be written there, found out by a small one and the
-  /// room that is left beside those that are kept. Throws WriteError.
-  void probe(int64_t bytes) const;
-
-  /// `write` puts the array files into the folder that it is given; `manifest` says the rest. When
-  /// the checkpoint has its name, those go that `keep` does not. Throws WriteError.
+  /// `write` puts the array files into the folder that it is given and returns what was meant to be
+  /// in them; `manifest` says the rest. When the checkpoint has its name, those go that `keep` does
+  /// not, and those of later steps: a run that goes on from before them found them damaged. Throws
+  /// WriteError.
   void save(Manifest manifest, const Retention& keep,
-            const std::function<void(const std::filesystem::path&)>& write) const;
+            const std::function<Manifest::Files(const std::filesystem::path&)>& write) const;
 
   /// Steps of all checkpoints that have a manifest, oldest first.
   std::vector<int64_t> steps() const;
   std::filesystem::path path(int64_t step) const;
 
+  /// Whether a checkpoint of so many bytes can be written there, found out by a small one and the
+  /// room that is left. Throws WriteError where there is none for one more; where there is none for
+  /// all that will be kept and the one being written, `report` is told.
+  using Report = std::function<void(const std::string&)>;
+  void probe(int64_t bytes, const Retention& keep, const Report& report) const;
+
   /// The newest whose files all are what the manifest says; every one that is not is told to
   /// `report`. Throws CheckpointError: E301 there is none, E302 none is sound.
-  std::filesystem::path newest_sound(const std::function<void(const std::string&)>& report) const;
+  SoundCheckpoint newest_sound(const Report& report) const;
+  /// The same of those of `least_step` or later; nothing where none is.
+  std::optional<SoundCheckpoint> newest_sound_since(int64_t least_step, const Report& report) const;
 
  private:
-  void retire_all_but(const Retention& keep) const;
+  void read_back(const std::filesystem::path& aside, const Manifest::Files& meant) const;
+  void retire(int64_t saved, const Retention& keep) const;
   std::optional<int64_t> best_step(const std::string& measure) const;
 
   std::filesystem::path folder_;

@@ -2,14 +2,10 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <span>
@@ -25,29 +21,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What a run that died and was not resumed for so long left in memory, the next one frees.
-constexpr std::chrono::hours kLeftOver{24};
-
-Descriptor lock(const fs::path& folder, int flags) {
-  Descriptor file(::open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (file.number() < 0) fail_to("create", folder / "lock", errno);
-  if (::flock(file.number(), flags) != 0) return Descriptor(-1);
-  return file;
-}
-
 void copy_arenas(const Arenas& from, const Arenas& to) {
   const at::NoGradGuard no_grad;
   const std::vector<at::Tensor> source = from.all(), target = to.all();
   for (size_t i = 0; i < source.size(); ++i) at::Tensor(target[i]).copy_(source[i]);
-}
-
-void free_left_overs(const fs::path& folder_of_user) {
-  std::error_code code;
-  for (const fs::directory_entry& run : fs::directory_iterator(folder_of_user, code)) {
-    const auto touched = fs::last_write_time(run.path() / "lock", code);
-    if (code || fs::file_time_type::clock::now() - touched < kLeftOver) continue;
-    if (lock(run.path(), LOCK_EX | LOCK_NB).number() >= 0) fs::remove_all(run.path(), code);
-  }
 }
 
 }  // namespace
@@ -60,12 +37,11 @@ double least_loss_seconds(double cost_seconds, int ranks) {
 TieredCheckpoints::TieredCheckpoints(const RunPlan& plan, const Arenas& arenas, const World& world,
                                      const RunDirectory& run, const std::string& id,
                                      const Report& report)
-
     : plan_(plan), arenas_(arenas), store_(run.checkpoints()), writes_(world.rank() == 0) {
-  if (writes_) store_.probe(static_cast<int64_t>(arenas.bytes()));
+  if (writes_) store_.probe(static_cast<int64_t>(arenas.bytes()), plan.options.retention, report);
   if (world.local_rank() == 0 && plan.options.copy_every_steps > 0) {
     try {
-      make_copies(folder_of_user(plan.options.memory_folder) / id);
+      make_copies(folder_of_user(plan.options.memory_folder) / id, run);
     } catch (const WriteError& error) {
       copies_.clear();
       remove_copies();
@@ -82,11 +58,11 @@ TieredCheckpoints::~TieredCheckpoints() {
   if (writing_.valid()) writing_.wait();
 }
 
-void TieredCheckpoints::make_copies(const fs::path& folder) {
-  free_left_overs(folder.parent_path());
-  make_folders(folder);
+// Its own copies are held before others are freed.
+void TieredCheckpoints::make_copies(const fs::path& folder, const RunDirectory& run) {
+  lock_.emplace(hold_copies(folder, run));
   folder_ = folder;
-  lock_.emplace(lock(folder, LOCK_SH));
+  free_left_overs(folder.parent_path());
   for (const char* name : {"copy-0", "copy-1"}) copies_.emplace_back(arenas_, folder / name);
 }
 
@@ -137,8 +113,9 @@ void TieredCheckpoints::begin_writing(const Snapshot& copy, Manifest manifest) {
     const Stopwatch watch;
     const Progress& progress = manifest.progress;
     store_.save(manifest, plan_.options.retention, [&](const fs::path& folder) {
-      write_arenas(copy.arenas(), folder);
+      Manifest::Files files = write_arenas(copy.arenas(), folder);
       if (fault_) fault_->break_writing(folder, progress.step);
+      return files;
     });
     if (fault_) fault_->break_written(store_.path(progress.step), progress.step);
     return SavedCheckpoint{.progress = progress, .seconds = watch.seconds(), .bytes = copy.bytes()};
@@ -156,7 +133,9 @@ bool TieredCheckpoints::finish_copy() {
 
 std::optional<SavedCheckpoint> TieredCheckpoints::collect(Wait wait) {
   if (!writing_.valid() || (wait == Wait::no && writing())) return std::nullopt;
-  return writing_.get();
+  std::optional<SavedCheckpoint> saved = writing_.get();
+  if (saved) step_on_disk_ = saved->progress.step;
+  return saved;
 }
 
 void TieredCheckpoints::finish_sealing() {
@@ -180,21 +159,29 @@ void TieredCheckpoints::remove_copies() {
   if (!folder_.empty()) fs::remove_all(folder_, code);
 }
 
-Snapshot* TieredCheckpoints::newest_copy() {
+// A damaged one is forgotten, so that the next copy takes its place and not that of a sound one.
+const Snapshot* TieredCheckpoints::newest_copy() {
   finish_sealing();
-  Snapshot* newest = nullptr;
-  int64_t step = -1;
+  const Snapshot* newest = nullptr;
   for (Snapshot& copy : copies_) {
-    const std::optional<Progress> progress = copy.progress();
-    if (!progress || progress->step <= step || !copy.verified()) continue;
-    newest = &copy;
-    step = progress->step;
+    if (!copy.verified()) {
+      copy.forget();
+    } else if (newest == nullptr || copy.progress()->step > newest->progress()->step) {
+      newest = &copy;
+    }
   }
   return newest;
 }
 
+// What a sound copy is ahead of need not be read.
+std::optional<SoundCheckpoint> TieredCheckpoints::newest_on_disk(int64_t copied_step,
+                                                                 const Report& report) const {
+  if (copied_step < 0) return store_.newest_sound(report);
+  return store_.newest_sound_since(copied_step, report);
+}
+
 Progress TieredCheckpoints::restore(comm::Communicator& communicator, const Report& report,
-                                    const std::function<void(const fs::path&)>& accept) {
+                                    const std::function<void(const SoundCheckpoint&)>& accept) {
   const Snapshot* copy = newest_copy();
   const Progress mine = copy == nullptr ? Progress{.step = -1} : *copy->progress();
   std::vector<Progress> proven(static_cast<size_t>(communicator.size()));
@@ -203,24 +190,19 @@ Progress TieredCheckpoints::restore(comm::Communicator& communicator, const Repo
   const auto newest = std::ranges::max_element(proven, {}, &Progress::step);
   const auto root = static_cast<int>(newest - proven.begin());
 
-  // Rank 0 alone knows the folder: what is there decides for all.
-  int64_t on_disk = -1;
-  if (communicator.rank() == 0 && !store_.steps().empty()) on_disk = store_.steps().back();
-  communicator.broadcast(std::as_writable_bytes(std::span(&on_disk, 1)), 0);
-  if (newest->step >= 0 && newest->step >= on_disk) {
+  // Rank 0 alone knows the folder: what is sound there decides for all.
+  std::optional<SoundCheckpoint> on_disk;
+  if (communicator.rank() == 0) on_disk = newest_on_disk(newest->step, report);
+  Progress progress = on_disk ? on_disk->manifest.progress : Progress{.step = -1};
+  step_on_disk_ = progress.step;
+  communicator.broadcast(std::as_writable_bytes(std::span(&progress, 1)), 0);
+  if (progress.step < 0) {
     if (communicator.rank() == root) copy_arenas(copy->arenas(), arenas_);
     broadcast_arenas(arenas_, communicator, root);
     return *newest;
   }
-  Progress progress;
-  fs::path checkpoint;
-  if (communicator.rank() == 0) {
-    checkpoint = store_.newest_sound(report);
-    if (accept) accept(checkpoint);
-    progress = read_manifest(checkpoint).progress;
-  }
-  communicator.broadcast(std::as_writable_bytes(std::span(&progress, 1)), 0);
-  read_arenas(arenas_, checkpoint, communicator);
+  if (on_disk && accept) accept(*on_disk);
+  read_arenas(arenas_, on_disk ? on_disk->path : fs::path(), communicator);
   return progress;
 }
 

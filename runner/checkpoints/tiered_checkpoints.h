@@ -61,11 +61,10 @@ class TieredCheckpoints {
   std::optional<SavedCheckpoint> take_copied();
 
   /// The newest state that any node can prove, into the arenas of all ranks; all call it together.
-  /// What is not sound is told to `report`; `accept`, if any, may throw at a
-  /// checkpoint that is. Throws
-  /// CheckpointError (E301, E302) where there is nothing.
+  /// What is not sound is told to `report`; `accept`, if any, may throw at a checkpoint that is.
+  /// Throws CheckpointError (E301, E302) where there is nothing.
   Progress restore(comm::Communicator& communicator, const Report& report,
-                   const std::function<void(const std::filesystem::path&)>& accept);
+                   const std::function<void(const SoundCheckpoint&)>& accept);
   /// The copies in memory count no more.
   void forget_copies();
   /// The run needs none of its copies any longer.
@@ -75,19 +74,24 @@ class TieredCheckpoints {
   void break_writing_by(const Fault& fault) { fault_ = fault; }
 
   const CheckpointStore& store() const { return store_; }
+  /// The newest step that is known to be sound on the disk, on the rank that writes there; -1:
+  /// none.
+  int64_t step_on_disk() const { return step_on_disk_; }
 
  private:
-  void make_copies(const std::filesystem::path& folder);
+  void make_copies(const std::filesystem::path& folder, const RunDirectory& run);
   void begin_writing(const Snapshot& copy, Manifest manifest);
   void finish_sealing();
-  Snapshot* newest_copy();
+  const Snapshot* newest_copy();
+  std::optional<SoundCheckpoint> newest_on_disk(int64_t copied_step, const Report& report) const;
   Snapshot& free_copy();
   bool writing() const;
 
   const RunPlan& plan_;
   const Arenas& arenas_;
   CheckpointStore store_;
-  bool writes_;                   // to the disk: rank 0
+  bool writes_;  // to the disk: rank 0
+  int64_t step_on_disk_ = -1;
   std::filesystem::path folder_;  // of the copies; empty where there are none in shared memory
   std::optional<Descriptor> lock_;
   std::vector<Snapshot> copies_;

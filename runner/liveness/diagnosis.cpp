@@ -11,11 +11,22 @@ namespace {
 
 constexpr size_t kMostNamed = 8;
 
+constexpr double kTimesLongest = 5.0;
+constexpr double kTimesBeforeKnown = 10.0;
+
+// These two belong to the update that was made last, all else to the next.
+bool follows_update(Phase phase) {
+  return phase == Phase::checkpoint || phase == Phase::evaluation;
+}
+
 // How far a rank has come: the sum of a step is after its data and computing.
-auto place(const RankView& view) { return std::tuple(view.step, view.phase); }
+auto place(const RankView& view) {
+  return std::tuple(view.step, follows_update(view.phase) ? -1 : static_cast<int>(view.phase));
+}
 
 std::string where(const RankView& view) {
-  return fmt::format("{} of step {}", name_of(view.phase), view.step + 1);
+  return fmt::format("{} of step {}", name_of(view.phase),
+                     follows_update(view.phase) ? view.step : view.step + 1);
 }
 
 std::string name(const RankView& view) {
@@ -56,6 +67,24 @@ std::string list_of_ranks(const std::vector<int>& ranks) {
   return fmt::format("{} and {}", fmt::join(ranks.begin(), ranks.end() - 1, ", "), ranks.back());
 }
 
+double limit_seconds(Phase phase, double longest_seconds, double hang_seconds) {
+  if (hang_seconds == 0.0 || phase == Phase::setup || phase == Phase::ended) return 0.0;
+  const double learned = std::max(hang_seconds, kTimesLongest * longest_seconds);
+  if (phase == Phase::checkpoint) return std::max(kTimesBeforeKnown * hang_seconds, learned);
+  if (longest_seconds > 0.0) return learned;
+  return phase == Phase::evaluation ? 0.0 : kTimesBeforeKnown * hang_seconds;
+}
+
+bool hangs(const RankView& rank, const std::vector<RankView>& all) {
+  const auto is_over = [](const RankView& view) {
+    return view.limit_seconds > 0.0 && view.seconds > view.limit_seconds;
+  };
+  if (rank.state == "gone" || !is_over(rank)) return false;
+  return rank.phase != Phase::sum || std::ranges::none_of(all, [&](const RankView& other) {
+           return place(other) < place(rank) && other.state == "running" && !is_over(other);
+         });
+}
+
 Diagnosis diagnose_hang(const std::vector<RankView>& ranks) {
   Diagnosis diagnosis;
   const auto furthest = std::ranges::max_element(
@@ -66,8 +95,9 @@ Diagnosis diagnose_hang(const std::vector<RankView>& ranks) {
     if (behind || view.state != "running") suspects.push_back(&view);
   }
   // Nobody is behind: whoever does not wait for others holds them up.
+  const bool nobody_is_behind = suspects.empty();
   for (const RankView& view : ranks) {
-    if (suspects.empty() && view.phase != Phase::sum && view.limit_seconds > 0.0 &&
+    if (nobody_is_behind && view.phase != Phase::sum && view.limit_seconds > 0.0 &&
         view.seconds > view.limit_seconds)
       suspects.push_back(&view);
   }
@@ -77,11 +107,14 @@ Diagnosis diagnose_hang(const std::vector<RankView>& ranks) {
     if (!diagnosis.text.empty()) diagnosis.text += '\n';
     diagnosis.text += describe(*suspect);
   }
-  if (suspects.empty()) {
+  const bool all_alike = suspects.size() == ranks.size() && ranks.size() > 1;
+  if (all_alike) diagnosis.suspects.clear();
+  if (suspects.empty() || (all_alike && furthest->state == "running")) {
     diagnosis.text = fmt::format(
         "all {} ranks entered {} {:.0f} s ago and none came back: look at the network between the "
-        "hosts",
-        ranks.size(), where(*furthest), furthest->seconds);
+        "hosts{}",
+        ranks.size(), where(*furthest), furthest->seconds,
+        suspects.empty() ? "" : ", and at their stacks for what they wait for");
     return diagnosis;
   }
   diagnosis.text +=

@@ -31,6 +31,16 @@ struct Diagnosis {
   std::string text;           // plain words, one line a finding
 };
 
+/// How long a rank may be in a phase; 0: for ever. `longest_seconds` is the longest that it ever
+/// was, 0 where that is not known yet; nothing shorter than `hang_seconds` is a hang, and with 0
+/// nothing is. A checkpoint may take much longer than the one before it: most of them only begin
+/// what the next, or the last, waits for.
+double limit_seconds(Phase phase, double longest_seconds, double hang_seconds);
+
+/// Whether a rank has been in its phase for too long. A sum takes as long as those that have not
+/// come to it may take: who waits for a rank that writes a long checkpoint does not hang.
+bool hangs(const RankView& rank, const std::vector<RankView>& all);
+
 /// Of ranks of which one has been in its phase for too long. A rank in the sum of a step waits for
 /// all that have not come so far.
 Diagnosis diagnose_hang(const std::vector<RankView>& ranks);

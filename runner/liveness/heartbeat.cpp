@@ -13,30 +13,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-double age_seconds(const fs::path& file) {
-  std::error_code code;
-  const auto age = fs::file_time_type::clock::now() - fs::last_write_time(file, code);
-  return code ? 0.0 : std::max(0.0, std::chrono::duration<double>(age).count());
-}
-
-// What is being replaced or was written by another version counts as none.
-Heartbeat read_heartbeat(const fs::path& file) {
-  Heartbeat heartbeat;
-  try {
-    const Json json = Json::parse(read_text(file));
-    heartbeat.age_seconds = age_seconds(file);
-    for (const Json& rank : json.at("ranks")) heartbeat.ranks.push_back(rank_view_from(rank));
-    std::ranges::sort(heartbeat.ranks, {}, &RankView::rank);
-    heartbeat.host = json.at("host");
-    heartbeat.launch = json.at("launch");
-  } catch (const nlohmann::json::exception&) {
-    heartbeat.launch.clear();
-  } catch (const fs::filesystem_error&) {
-    heartbeat.launch.clear();
-  }
-  return heartbeat;
-}
-
 }  // namespace
 
 NLOHMANN_JSON_SERIALIZE_ENUM(Phase, {{Phase::setup, "setup"},
@@ -69,6 +45,8 @@ Json to_json(const RankView& view) {
             {"update_seconds", view.last_step.update}}}};
 }
 
+namespace {
+
 RankView rank_view_from(const Json& json) {
   const Json& last = json.at("last_step");
   return {.rank = json.at("rank"),
@@ -90,11 +68,31 @@ RankView rank_view_from(const Json& json) {
           .mean_compute_seconds = json.at("mean_compute_seconds")};
 }
 
+}  // namespace
+
+Heartbeat parse_heartbeat(const std::string& text) {
+  Heartbeat heartbeat;
+  try {
+    const Json json = Json::parse(text);
+    for (const Json& rank : json.value("ranks", Json::array()))
+      heartbeat.ranks.push_back(rank_view_from(rank));
+    std::ranges::sort(heartbeat.ranks, {}, &RankView::rank);
+    heartbeat.host = json.at("host");
+    heartbeat.launch = json.at("launch");
+  } catch (const nlohmann::json::exception&) {
+    heartbeat.launch.clear();
+  }
+  return heartbeat;
+}
+
 std::vector<Heartbeat> read_heartbeats(const RunDirectory& run) {
   std::vector<Heartbeat> heartbeats;
   std::error_code code;
-  for (const fs::directory_entry& entry : fs::directory_iterator(run.live(), code)) {
-    if (entry.path().extension() == ".json") heartbeats.push_back(read_heartbeat(entry.path()));
+  for (fs::directory_iterator file(run.live(), code), end; !code && file != end;
+       file.increment(code)) {
+    if (file->path().extension() != ".json") continue;
+    heartbeats.push_back(parse_heartbeat(text_or_nothing(file->path())));
+    heartbeats.back().age_seconds = age_seconds(file->path());
   }
   // The name of a launch begins with its time.
   const auto newest = std::ranges::max_element(heartbeats, {}, &Heartbeat::launch);

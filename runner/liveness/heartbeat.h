@@ -24,8 +24,11 @@ constexpr double kSilentSeconds = 15.0;
 /// The heartbeats of the launch that was heard of last; none where nobody watches.
 std::vector<Heartbeat> read_heartbeats(const RunDirectory& run);
 
+/// One of them; without a launch where the text is being replaced or was written by another
+/// version.
+Heartbeat parse_heartbeat(const std::string& text);
+
 /// One rank in a heartbeat or a report.
 nlohmann::ordered_json to_json(const RankView& view);
-RankView rank_view_from(const nlohmann::ordered_json& json);
 
 }  // namespace lockstep::runner

@@ -58,7 +58,9 @@ std::vector<std::string> watch_command(const World& world, const RunDirectory& r
                                    "--hang",
                                    fmt::format("{}", options.hang_seconds),
                                    "--scores",
-                                   fmt::format("{}", options.scores_seconds)};
+                                   fmt::format("{}", options.scores_seconds),
+                                   "--starter",
+                                   std::to_string(getpid())};
   if (world.is_launched()) command.emplace_back("--launched");
   return command;
 }

@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "runner/files.h"
 #include "runner/liveness/heartbeat.h"
@@ -18,29 +18,23 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 // Readers see it whole; that it survives a power cut is not worth a sync every few seconds.
-void put(const fs::path& file, const Json& json) {
+void put(const fs::path& file, const std::string& text) {
   const fs::path aside = file.string() + ".tmp";
   std::error_code code;
   if (std::FILE* out = std::fopen(aside.c_str(), "we")) {
-    const std::string text = json.dump(1) + "\n";
     const bool whole = std::fwrite(text.data(), 1, text.size(), out) == text.size();
     if (std::fclose(out) == 0 && whole) fs::rename(aside, file, code);
   }
 }
 
-std::string get(const fs::path& file) {
-  try {
-    return read_text(file);
-  } catch (const fs::filesystem_error&) {
-    return {};
-  }
-}
+void put(const fs::path& file, const Json& json) { put(file, json.dump(1) + "\n"); }
 
 }  // namespace
 
 Postmortem::Postmortem(const RunDirectory& run, const std::string& launch, const std::string& host)
     : live_(run.live()), folder_(run.postmortem() / launch), launch_(launch), host_(host) {
-  make_folders(live_);
+  std::error_code code;
+  fs::create_directories(live_, code);
 }
 
 Postmortem::~Postmortem() {
@@ -57,16 +51,16 @@ void Postmortem::beat(const std::vector<RankView>& ranks) {
 std::vector<RankView> Postmortem::other_nodes() {
   std::vector<RankView> views;
   std::error_code code;
-  for (const fs::directory_entry& entry : fs::directory_iterator(live_, code)) {
-    if (entry.path().extension() != ".json" || entry.path().stem() == host_) continue;
-    const std::string text = get(entry.path());
-    Heard& heard = heard_.try_emplace(entry.path(), Heard{text, monotonic_seconds()}).first->second;
+  for (fs::directory_iterator file(live_, code), end; !code && file != end; file.increment(code)) {
+    const fs::path& path = file->path();
+    if (path.extension() != ".json" || path.stem() == host_) continue;
+    const std::string text = text_or_nothing(path);
+    Heard& heard = heard_.try_emplace(path, Heard{text, monotonic_seconds()}).first->second;
     if (heard.text != text) heard = {text, monotonic_seconds()};
     const double silence = monotonic_seconds() - heard.at_seconds;
-    const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (!json.is_object() || json.value("launch", "") != launch_) continue;
-    for (const Json& rank : json.value("ranks", Json::array())) {
-      RankView view = rank_view_from(rank);
+    const Heartbeat heartbeat = parse_heartbeat(text);
+    if (heartbeat.launch != launch_) continue;
+    for (RankView view : heartbeat.ranks) {
       view.seconds += silence;
       if (silence > kSilentSeconds)
         view.state = fmt::format("its host silent for {:.0f} s", silence);
@@ -77,10 +71,11 @@ std::vector<RankView> Postmortem::other_nodes() {
 }
 
 bool Postmortem::find() {
-  make_folders(folder_);
+  std::error_code code;
+  fs::create_directories(folder_, code);
   const fs::path file = folder_ / "found";
-  return Descriptor(::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)).number() >=
-         0;
+  const Descriptor made(::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  return made.number() >= 0 || errno != EEXIST;
 }
 
 bool Postmortem::is_found() const {
@@ -88,9 +83,10 @@ bool Postmortem::is_found() const {
   return fs::exists(folder_ / "found", code);
 }
 
-bool Postmortem::is_said() const {
-  std::error_code code;
-  return fs::exists(folder_ / "report.json", code);
+std::string Postmortem::said() const {
+  const Json report = Json::parse(text_or_nothing(folder_ / "report.json"), nullptr,
+                                  /*allow_exceptions=*/false);
+  return report.is_object() ? report.value("kind", "") : "";
 }
 
 void Postmortem::leave(const std::vector<RankReport>& ranks) {
@@ -110,7 +106,8 @@ void Postmortem::leave(const std::vector<RankReport>& ranks) {
 
 bool Postmortem::all_have_left() {
   return std::ranges::all_of(other_nodes(), [this](const RankView& view) {
-    return view.state.starts_with("its host") || fs::exists(folder_ / (view.host + ".json"));
+    std::error_code code;
+    return view.state.starts_with("its host") || fs::exists(folder_ / (view.host + ".json"), code);
   });
 }
 
@@ -132,13 +129,15 @@ void Postmortem::say(const std::string& kind, const Diagnosis& diagnosis,
     const bool suspect = std::ranges::count(diagnosis.suspects, view.rank) > 0;
     if (suspect && hosts.find(view.host + "\n") == std::string::npos) hosts += view.host + "\n";
   }
-  write_file(folder_ / "suspect_hosts", hosts);
+  put(folder_ / "suspect_hosts", hosts);
   put(folder_ / "report.json", json);
+  report_ = std::move(json);
 }
 
 void Postmortem::speak() const {
-  const Json report =
-      Json::parse(get(folder_ / "report.json"), nullptr, /*allow_exceptions=*/false);
+  const Json report = report_.is_object() ? report_
+                                          : Json::parse(text_or_nothing(folder_ / "report.json"),
+                                                        nullptr, /*allow_exceptions=*/false);
   if (!report.is_object()) return;
   const std::string id = report.value("kind", "") == "hang" ? "E801" : "E802";
   std::string text = report.value("text", "");

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,8 @@ struct RankReport {
 
 /// What the watchers of a run tell each other and leave behind, in files: RUN/live/<host>.json
 /// every few seconds, RUN/postmortem/<launch>/ when something was found. They share no clock, no
-/// lock and no connection. One thread.
+/// lock and no connection. Where a disk is full the files are left out, and nothing else. One
+/// thread.
 class Postmortem {
  public:
   Postmortem(const RunDirectory& run, const std::string& launch, const std::string& host);
@@ -32,12 +34,13 @@ class Postmortem {
   /// not changed for a while say so in their state.
   std::vector<RankView> other_nodes();
 
-  /// True for one watcher of all, which then finds out and says what it was.
+  /// True for one watcher of all, which then finds out and says what it was; for each where nobody
+  /// can write.
   bool find();
   /// Somebody did.
   bool is_found() const;
-  /// Somebody did, and said so: ranks may be ended.
-  bool is_said() const;
+  /// "hang" or "rank_lost" once somebody said so, and ranks may be ended; empty before.
+  std::string said() const;
 
   void leave(const std::vector<RankReport>& ranks);
   /// All nodes that live have left their reports.
@@ -56,6 +59,7 @@ class Postmortem {
   std::filesystem::path live_, folder_;
   std::string launch_, host_;
   std::map<std::filesystem::path, Heard> heard_;
+  nlohmann::ordered_json report_;  // what this one said; null: nothing
   int64_t beats_ = 0;
 };
 

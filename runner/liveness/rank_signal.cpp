@@ -44,9 +44,10 @@ void write_own_stack() {
 }
 
 void obey(int, siginfo_t* info, void*) {
-  if (info->si_value.sival_int == static_cast<int>(RankRequest::end_as_hung)) {
-    _exit(static_cast<int>(ExitCode::hang));
-  }
+  const int what = info->si_value.sival_int;
+  if (what == static_cast<int>(RankRequest::end_as_hung)) _exit(static_cast<int>(ExitCode::hang));
+  if (what == static_cast<int>(RankRequest::end_as_lost))
+    _exit(static_cast<int>(ExitCode::rank_lost));
   const int error = errno;
   write_own_stack();
   errno = error;
@@ -94,7 +95,7 @@ std::string read_stacks(const std::filesystem::path& stacks_file) {
 }
 
 void request(int process, RankRequest what) {
-  if (what == RankRequest::end_as_hung) return send(process, process, what);
+  if (what != RankRequest::write_stacks) return send(process, process, what);
   std::error_code code;
   for (const auto& task :
        std::filesystem::directory_iterator(fmt::format("/proc/{}/task", process), code)) {

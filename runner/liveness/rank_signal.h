@@ -9,6 +9,7 @@ namespace lockstep::runner {
 enum class RankRequest : int {
   write_stacks = 1,  // of the thread that gets the signal
   end_as_hung = 2,   // at once, with ExitCode::hang
+  end_as_lost = 3,   // at once, with ExitCode::rank_lost
 };
 
 /// From now on this process obeys; stacks go to the end of `stacks_file`. Once a process.

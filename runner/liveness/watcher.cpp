@@ -30,9 +30,8 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kBetweenLooks{500};
 constexpr double kBetweenHeartbeats = 2.0;  // seconds
-constexpr double kTimesLongest = 5.0;
-constexpr double kTimesBeforeKnown = 10.0;
-constexpr int kSlowWindows = 3;  // in a row, before a warning
+constexpr double kGap = 5.0;                // seconds without a look: everything stood still
+constexpr int kSlowWindows = 3;             // in a row, before a warning
 constexpr milliseconds kForStacks{500};
 constexpr milliseconds kForOtherNodes{5000};
 constexpr milliseconds kToEnd{1000};
@@ -43,6 +42,9 @@ struct Watched {
   Descriptor process;  // readable when it is gone
   int parent;
   std::filesystem::path stacks;
+  std::string state = "running";
+  bool was_stuck = false;    // in the kernel, when last looked at
+  double over_limit = -1.0;  // since when it was in the phase that was too long at the last look
   bool gone = false;
 };
 
@@ -77,19 +79,25 @@ class Watcher {
 
  private:
   void find_ranks();
-  bool all_gone() const;
+  bool is_over() const;
   void wait_for_an_end() const;
   void beat();
-  double limit_seconds(const RankBlock& block) const;
   RankView view(const Watched& rank) const;
   std::vector<RankView> views() const;
   std::vector<RankView> views_of_all();
-  void leave_reports(bool with_stacks);
+  void leave_reports();
   void look_for_slow();
   void note_ends();
   void report_loss(const RankView& lost);
+  void look_at_states();
+  void note_gap();
+  bool somebody_hangs();
   void look_for_hang();
-  void end_ranks();
+  RankRequest report_hang();
+  RankRequest follow_report();
+  bool is_beside_launcher(const std::vector<RankView>& all) const;
+  void end_all(const std::function<RankRequest()>& report);
+  void end_ranks(RankRequest how);
   void end_launcher();
   void end_with_launcher();
 
@@ -99,17 +107,18 @@ class Watcher {
   std::vector<Watched> ranks_;
   Scores scores_;
   double next_beat_ = 0.0, next_scores_;
+  double last_look_ = 0.0, no_verdict_before_ = 0.0;
   bool lost_one_ = false;
 };
 
 void Watcher::watch() {
-  const int starter = getppid();
-  while (static_cast<int>(ranks_.size()) < options_.ranks || !all_gone()) {
-    if (getppid() != starter && static_cast<int>(ranks_.size()) < options_.ranks) return;
+  while (!is_over()) {
     find_ranks();
+    look_at_states();
     beat();
     look_for_slow();
     wait_for_an_end();
+    note_gap();
     note_ends();
     end_with_launcher();
     look_for_hang();
@@ -130,8 +139,11 @@ void Watcher::find_ranks() {
   }
 }
 
-bool Watcher::all_gone() const {
-  return std::ranges::all_of(ranks_, [](const Watched& rank) { return rank.gone; });
+// Ranks that have no block when the first is gone will have none.
+bool Watcher::is_over() const {
+  const bool complete = static_cast<int>(ranks_.size()) == options_.ranks;
+  return (complete || getppid() != options_.starter) &&
+         std::ranges::all_of(ranks_, [](const Watched& rank) { return rank.gone; });
 }
 
 void Watcher::wait_for_an_end() const {
@@ -142,12 +154,21 @@ void Watcher::wait_for_an_end() const {
   ::poll(ends.data(), ends.size(), static_cast<int>(kBetweenLooks.count()));
 }
 
-double Watcher::limit_seconds(const RankBlock& block) const {
-  const Phase phase = block.now().phase;
-  if (options_.hang_seconds == 0.0 || phase == Phase::setup || phase == Phase::ended) return 0.0;
-  const double longest = block.longest_seconds(phase);
-  if (longest > 0.0) return std::max(options_.hang_seconds, kTimesLongest * longest);
-  return phase == Phase::evaluation ? 0.0 : kTimesBeforeKnown * options_.hang_seconds;
+// Who reads a file is in the kernel now and then; who is there twice in a row may be stuck.
+void Watcher::look_at_states() {
+  for (Watched& rank : ranks_) {
+    rank.state = state_of(rank.block.process());
+    const bool stuck = rank.state.starts_with("stuck");
+    if (stuck && !rank.was_stuck) rank.state = "running";
+    rank.was_stuck = stuck;
+  }
+}
+
+// A job that was suspended, or a machine: the time counted, and nobody could do anything.
+void Watcher::note_gap() {
+  const double now = monotonic_seconds();
+  if (last_look_ > 0.0 && now - last_look_ > kGap) no_verdict_before_ = now + options_.hang_seconds;
+  last_look_ = now;
 }
 
 RankView Watcher::view(const Watched& rank) const {
@@ -158,11 +179,12 @@ RankView Watcher::view(const Watched& rank) const {
           .step = now.step,
           .phase = now.phase,
           .seconds = monotonic_seconds() - now.at_seconds,
-          .limit_seconds = limit_seconds(rank.block),
+          .limit_seconds = limit_seconds(now.phase, rank.block.longest_seconds(now.phase),
+                                         options_.hang_seconds),
           .steps_timed = rank.block.steps_timed(),
           .compute_seconds = rank.block.total_seconds(Phase::compute),
           .data_seconds = rank.block.total_seconds(Phase::data),
-          .state = rank.gone ? "gone" : state_of(rank.block.process()),
+          .state = rank.gone ? "gone" : rank.state,
           .last_step = rank.block.last_step(),
           .mean_compute_seconds = rank.block.mean_compute_seconds()};
 }
@@ -202,13 +224,11 @@ void Watcher::look_for_slow() {
   }
 }
 
-void Watcher::leave_reports(bool with_stacks) {
-  if (with_stacks) {
-    for (const Watched& rank : ranks_) {
-      if (!rank.gone) request(rank.block.process(), RankRequest::write_stacks);
-    }
-    std::this_thread::sleep_for(kForStacks);
+void Watcher::leave_reports() {
+  for (const Watched& rank : ranks_) {
+    if (!rank.gone) request(rank.block.process(), RankRequest::write_stacks);
   }
+  std::this_thread::sleep_for(kForStacks);
   std::vector<RankReport> reports;
   for (const Watched& rank : ranks_) {
     reports.push_back(
@@ -230,45 +250,84 @@ void Watcher::note_ends() {
 
 void Watcher::report_loss(const RankView& lost) {
   lost_one_ = true;
-  if (!postmortem_.find()) return;
-  const std::vector<RankView> all = views_of_all();
-  leave_reports(/*with_stacks=*/false);
-  postmortem_.say("rank_lost", diagnose_loss(lost, all), all);
-  postmortem_.speak();
+  if (!postmortem_.find()) return end_all([this] { return follow_report(); });
+  // The launcher may end everything any moment: the words come first.
+  end_all([&] {
+    const std::vector<RankView> all = views_of_all();
+    postmortem_.say("rank_lost", diagnose_loss(lost, all), all);
+    postmortem_.speak();
+    leave_reports();
+    return RankRequest::end_as_lost;
+  });
+}
+
+// In the same phase at two looks, and too long at both.
+bool Watcher::somebody_hangs() {
+  bool found = false;
+  const std::vector<RankView> mine = views();
+  // Other nodes' heartbeats may lie far away: they are read where they matter.
+  const bool any = std::ranges::any_of(mine, [](const RankView& rank) { return hangs(rank, {}); });
+  const std::vector<RankView> all = any ? views_of_all() : mine;
+  for (Watched& rank : ranks_) {
+    const double since = rank.block.now().at_seconds;
+    const bool over = hangs(view(rank), all);
+    found = found || (over && rank.over_limit == since);
+    rank.over_limit = over ? since : -1.0;
+  }
+  return found && monotonic_seconds() >= no_verdict_before_;
 }
 
 // Every watcher leaves what its ranks were at; the one that found it first waits for the others
 // and says what it was.
 void Watcher::look_for_hang() {
   if (lost_one_) return;
-  const auto hangs = [](const RankView& view) {
-    return view.limit_seconds > 0.0 && view.seconds > view.limit_seconds && view.state != "gone";
-  };
-  const bool found = postmortem_.is_found();
-  if (!found && std::ranges::none_of(views(), hangs)) return;
-  const bool says = !found && postmortem_.find();
+  const bool found_elsewhere = postmortem_.is_found();
+  if (!found_elsewhere && !somebody_hangs()) return;
   lost_one_ = true;
-  leave_reports(/*with_stacks=*/true);
-  // The launcher is on the first rank's host: from others it may be out of reach.
-  bool speaks = !ranks_.empty() && views_of_all().front().host == host_;
-  if (says) {
-    wait_until(kForOtherNodes, [this] { return postmortem_.all_have_left(); });
-    const std::vector<RankView> all = views_of_all();
-    postmortem_.say("hang", diagnose_hang(all), all);
-    speaks = speaks || all.front().state.starts_with("its host");
-  } else {
-    wait_until(2 * kForOtherNodes, [this] { return postmortem_.is_said(); });
+  const bool says = !found_elsewhere && postmortem_.find();
+  end_all([&] { return says ? report_hang() : follow_report(); });
+}
+
+RankRequest Watcher::report_hang() {
+  leave_reports();
+  wait_until(kForOtherNodes, [this] { return postmortem_.all_have_left(); });
+  const std::vector<RankView> all = views_of_all();
+  postmortem_.say("hang", diagnose_hang(all), all);
+  if (is_beside_launcher(all) || all.front().state.starts_with("its host")) postmortem_.speak();
+  return RankRequest::end_as_hung;
+}
+
+// Of what another watcher found. Who finds a loss says so itself: its launcher is there.
+RankRequest Watcher::follow_report() {
+  leave_reports();
+  wait_until(2 * kForOtherNodes, [this] { return !postmortem_.said().empty(); });
+  if (postmortem_.said() == "rank_lost") return RankRequest::end_as_lost;
+  if (is_beside_launcher(views_of_all())) postmortem_.speak();
+  return RankRequest::end_as_hung;
+}
+
+// The launcher is on the first rank's host: from others it may be out of reach.
+bool Watcher::is_beside_launcher(const std::vector<RankView>& all) const {
+  return !ranks_.empty() && all.front().host == host_;
+}
+
+// Whatever becomes of the report, nobody stays.
+void Watcher::end_all(const std::function<RankRequest()>& report) {
+  RankRequest how = RankRequest::end_as_hung;
+  try {
+    how = report();
+  } catch (const std::exception& problem) {
+    std::fprintf(stderr, "warning: the post-mortem is not whole: %s\n", problem.what());
   }
-  if (speaks) postmortem_.speak();
-  end_ranks();
+  end_ranks(how);
   end_launcher();
 }
 
 // Those that can end by themselves first: the launcher passes the first code on.
-void Watcher::end_ranks() {
+void Watcher::end_ranks(RankRequest how) {
   for (const Watched& rank : ranks_) {
     if (!rank.gone && state_of(rank.block.process()) == "running")
-      request(rank.block.process(), RankRequest::end_as_hung);
+      request(rank.block.process(), how);
   }
   wait_until(kToEnd, [this] { return std::ranges::all_of(ranks_, is_gone); });
   for (const Watched& rank : ranks_) {

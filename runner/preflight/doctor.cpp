@@ -124,7 +124,6 @@ void look_at_recipe(const World& world, const DoctorOptions& options, RankFacts&
     if (world.local_rank() != 0) return;
     check = "data";
     const RunPlan plan = make_plan(std::move(recipe), {.defaults = defaults});
-    facts.data = fmt::format("{:016x}", plan.training_set->index().hash());
     look_at_pictures(*plan.training_set, facts);
     needs = needs_of(plan);
     if (plan.options.memory_folder != "/dev/shm") needs.node_bytes = 0;

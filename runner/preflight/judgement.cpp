@@ -184,8 +184,29 @@ Finding judge_clocks(const Ranks& ranks) {
           "let chrony or ntpd set the clocks of all hosts; times in logs cannot be compared"};
 }
 
+double median_of(std::vector<double> seconds) {
+  const auto middle = seconds.begin() + static_cast<ptrdiff_t>(seconds.size() / 2);
+  std::ranges::nth_element(seconds, middle);
+  return *middle;
+}
+
+bool is_outlier(double seconds, double median) {
+  return seconds > kTimesMedian * median + kJitterSeconds;
+}
+
 Finding judge_sum(const Ranks& ranks) {
   const auto slowest = std::ranges::max_element(ranks, {}, &RankFacts::sum_seconds);
+  std::vector<double> seconds;
+  for (const RankFacts& rank : ranks) seconds.push_back(rank.sum_seconds);
+  const double median = median_of(seconds);
+  if (is_outlier(slowest->sum_seconds, median)) {
+    return {
+        "sum", Level::warning,
+        fmt::format("{} over {} ranks took rank {} on {} {:.1f} ms, half of the ranks {:.1f} ms",
+                    megabytes(kProbeBytes), ranks.size(), slowest->rank, slowest->host,
+                    1e3 * slowest->sum_seconds, 1e3 * median),
+        "`lockstep doctor` times what each rank sends; look at that host's network and load"};
+  }
   return {"sum", Level::good,
           fmt::format("{} over {} ranks in {:.1f} ms, {:.0f} MB/s", megabytes(kProbeBytes),
                       ranks.size(), 1e3 * slowest->sum_seconds,
@@ -230,9 +251,7 @@ std::vector<Finding> judge(const std::vector<RankFacts>& ranks, const Needs& nee
 
 Finding judge_sends(const std::vector<RankFacts>& ranks, const std::vector<int>& senders,
                     const std::vector<double>& seconds) {
-  std::vector<double> sorted = seconds;
-  std::ranges::nth_element(sorted, sorted.begin() + static_cast<ptrdiff_t>(sorted.size() / 2));
-  const double median = sorted[sorted.size() / 2];
+  const double median = median_of(seconds);
   const auto rate = [](double taken) {
     return fmt::format("{:.0f} MB/s", static_cast<double>(kProbeBytes) / 1e6 / taken);
   };
@@ -240,7 +259,7 @@ Finding judge_sends(const std::vector<RankFacts>& ranks, const std::vector<int>&
   const auto rank = static_cast<size_t>(senders[static_cast<size_t>(slowest - seconds.begin())]);
   const std::string text = fmt::format("rank {} on {} sends to all at {}, the median is {}", rank,
                                        ranks[rank].host, rate(*slowest), rate(median));
-  if (*slowest <= kTimesMedian * median + kJitterSeconds) return {"network", Level::good, text, ""};
+  if (!is_outlier(*slowest, median)) return {"network", Level::good, text, ""};
   return {"network", Level::warning, text,
           "look at that host's network card and cable (ethtool, ibstat), and whether all hosts use "
           "the same interface (OMPI_MCA_btl_tcp_if_include, NCCL_SOCKET_IFNAME)"};

@@ -23,7 +23,6 @@ RankFacts facts_of(const RunPlan& plan, World& world, bool on_gpu) {
                   .local_ranks = world.local_size(),
                   .program = hash_of_program(),
                   .recipe = hash_of_text(plan.recipe.resolved_toml()),
-                  .data = fmt::format("{:016x}", plan.training_set->index().hash()),
                   .threads = plan.options.compute_threads,
                   .on_gpu = on_gpu};
   look_at_machine(facts);
@@ -34,15 +33,20 @@ RankFacts facts_of(const RunPlan& plan, World& world, bool on_gpu) {
 }  // namespace
 
 void look_at_pictures(const Dataset& set, RankFacts& facts) {
-  std::vector<std::byte> bytes;
-  std::string problem;
+  std::string seen = fmt::format("{:016x}", set.index().hash()), problem;
+  bool any = false;
   for (const int64_t sample : {int64_t{0}, set.size() / 2, set.size() - 1}) {
+    std::vector<std::byte> bytes;
     try {
-      return set.read(sample, bytes);
+      set.read(sample, bytes);
+      any = true;
     } catch (const pixels::ImageError& error) {
       problem = fmt::format("cannot read '{}': {}", set.where(sample), error.what());
     }
+    seen.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   }
+  facts.data = hash_of_text(seen);
+  if (any) return;
   facts.own.push_back({"pictures", Finding::Level::failure, problem,
                        "mount the set on every host under the name that data.train has"});
 }
@@ -76,7 +80,9 @@ void check_before_start(const RunPlan& plan, World& world, const fs::path& run, 
   if (level == CheckOptions::Preflight::off) return;
   RankFacts facts = facts_of(plan, world, on_gpu);
   fs::path folder = fs::absolute(run);
-  while (!fs::is_directory(folder)) folder = folder.parent_path();
+  std::error_code code;
+  while (!fs::is_directory(folder, code) && folder.has_relative_path())
+    folder = folder.parent_path();
   look_at_folder(folder, world, facts);
   meet(facts, world.communicator());
   Needs needs = needs_of(plan);

@@ -17,7 +17,8 @@ namespace lockstep::runner {
 void check_before_start(const RunPlan& plan, World& world, const std::filesystem::path& run,
                         bool on_gpu, const std::function<void(const std::string&)>& warn);
 
-/// Whether this rank can read pictures of the set: a finding where it cannot.
+/// Whether this rank can read pictures of the set, a finding where it cannot, and what it sees in
+/// some of them, to be compared: the index is rank 0's on all ranks.
 void look_at_pictures(const Dataset& set, RankFacts& facts);
 
 /// Whether each machine sees in `folder` what rank 0 writes there. Called by all ranks.

@@ -26,6 +26,8 @@ const char* type_name(jobs::Field::Kind kind) {
   switch (kind) {
     case jobs::Field::Kind::float32:
       return "F32";
+    case jobs::Field::Kind::bfloat16:
+      return "BF16";
     case jobs::Field::Kind::int64:
       return "I64";
     case jobs::Field::Kind::uint8:
@@ -36,7 +38,7 @@ const char* type_name(jobs::Field::Kind kind) {
 
 // Pictures lie channels-last in a batch and row-major in a file.
 std::vector<std::byte> in_file_order(const jobs::Field& field, std::span<const std::byte> bytes) {
-  if (field.kind != jobs::Field::Kind::float32 || field.shape.size() != 4) {
+  if (!field.is_pictures()) {
     return {bytes.begin(), bytes.end()};
   }
   const auto batch = static_cast<size_t>(field.shape[0]),
@@ -62,7 +64,7 @@ ExitCode write_batch(const World& world, const Options& options) {
                                  plan.steps, options.shard, plan.options.shards),
                      "both are counted from 0");
   }
-  const auto maker = plan.job->training_batches();
+  const auto maker = plan.job->training_batches(jobs::Precision::fp32);
   const std::vector<jobs::Field> fields = maker->fields(plan.sampler.shard_batch_size());
   const ShardMemory memory(fields);
   load_shard({*plan.training_set, *maker, plan.most_unreadable()},

@@ -17,6 +17,7 @@
 #include "runner/drawn_batch.h"
 #include "runner/launch.h"
 #include "runner/model.h"
+#include "runner/run_description.h"
 #include "runner/source.h"
 #include "runner/stopwatch.h"
 #include "runner/training.h"
@@ -62,11 +63,12 @@ Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options
   keep_freed_memory();
   const int threads = options.threads > 0 ? options.threads : data_threads(plan.options, world);
   const int64_t steps = std::min(options.steps, plan.steps);
-  const auto mine = [steps, each = plan.options.shards / world.size(),
+  const int64_t shards_each = plan.options.shards / world.size();
+  const auto mine = [count = steps * shards_each,
                      all = plan.shards_of(world.rank(), world.size(), 0)](int64_t k) {
-    return k < steps * each ? all(k) : std::nullopt;
+    return k < count ? all(k) : std::nullopt;
   };
-  const auto maker = plan.job->training_batches();
+  const auto maker = plan.job->training_batches(plan.options.precision);
   const auto cache =
       open_cache(plan.options, *plan.training_set, world,
                  [](const std::string& problem) { std::cerr << "warning: " << problem << "\n"; });
@@ -76,23 +78,27 @@ Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options
                 plan.sampler.shard_batch_size(), mine, threads, kLoaderSlots);
   const auto fields = maker->fields(plan.sampler.shard_batch_size());
   uint64_t hash = 0;
-  while (const Loader::Slot* slot = loader.next()) {
+  const int64_t batches = steps * shards_each;
+  const int64_t untimed = batches > 1 ? 1 : 0;  // memory and threads come in with the first
+  for (int64_t taken = 1; const Loader::Slot* slot = loader.next(); ++taken) {
+    if (taken == untimed) watch.lap();
     if (options.hash) hash += hash_of(*slot, fields);
     loader.release();
   }
-  const double my_seconds = watch.seconds();
   world.communicator().barrier();
   const int64_t images = steps * plan.options.batch_size;
-  const double rate = static_cast<double>(images) / watch.lap();
-  const double rank_rate = rate / world.size();
+  const int64_t timed_images = (batches - untimed) * plan.sampler.shard_batch_size();
+  const double rank_rate = static_cast<double>(timed_images) / watch.seconds();
+  const double rate = rank_rate * world.size();
+  const double image_bytes =
+      static_cast<double>(loader.bytes_read() * world.size()) / static_cast<double>(images);
   const LoaderSeconds spent = loader.seconds();
   Numbers numbers{
       {"images_per_second", rate},
       {"images", images},
       {"threads", threads},
       {"images_per_second_per_thread", rank_rate / threads},
-      {"megabytes_per_second",
-       1e-6 * static_cast<double>(loader.bytes_read()) * world.size() / my_seconds},
+      {"megabytes_per_second", 1e-6 * image_bytes * rate},
       {"read_milliseconds", 1e3 * spent.read / static_cast<double>(loader.files_read())}};
   numbers.update(describe(spent));
   if (options.hash) {
@@ -170,8 +176,8 @@ Numbers time_checkpoints(const RunPlan& plan, World& world, const BenchOptions& 
   model.start(plan);
   const ScratchFolder scratch(options.out.empty() ? fs::temp_directory_path()
                                                   : fs::path(options.out));
-  TieredCheckpoints checkpoints(plan, model.arenas, world, RunDirectory{scratch.path()}, "bench",
-                                [](const std::string&) {});
+  TieredCheckpoints checkpoints(plan, model.arenas, world, RunDirectory{scratch.path()},
+                                new_run_id(), [](const std::string&) {});
   std::vector<double> stalls, writes;
   int64_t bytes = 0;
   for (int64_t i = 0; i < kWarmUp + options.steps; ++i) {
@@ -195,7 +201,9 @@ Numbers time_checkpoints(const RunPlan& plan, World& world, const BenchOptions& 
 // assumed.
 RunPlan plan_of(World& world, const BenchOptions& options) {
   Recipe recipe = read_source(options.recipe, options.overrides);
-  require_divides(world.size(), read_all_keys(recipe, launch_defaults(world)).shards);
+  const RunOptions run_options = read_all_keys(recipe, launch_defaults(world));
+  require_divides(world.size(), run_options.shards);
+  require_precision(run_options);
   world.start();
   int64_t samples = options.samples;
   if (options.part != "data" && samples == 0 && !fs::is_directory(recipe.text("data.train", ""))) {

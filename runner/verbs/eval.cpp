@@ -35,7 +35,8 @@ void load(const EvalOptions& options, const RunPlan& plan, Model& model, World& 
                        .newest_sound([](const std::string& problem) {
                          std::cerr << "warning: " << problem
                                    << "; falling back to the one before\n";
-                       });
+                       })
+                       .path;
     } else {
       verify_checkpoint(checkpoint);
     }
@@ -108,7 +109,7 @@ void require_pictures(const EvalOptions& options, const jobs::EvaluationTask& ta
 // Typing mistakes are found before the other ranks are waited for.
 RunPlan plan_evaluation(const EvalOptions& options, World& world) {
   Recipe recipe = read_source(options.source, options.overrides);
-  read_all_keys(recipe, launch_defaults(world));
+  require_precision(read_all_keys(recipe, launch_defaults(world)));
   world.start();
   constexpr int64_t kAnySamples = 1 << 30;  // the sets of the recipe are not looked at
   return make_plan(std::move(recipe), {.defaults = launch_defaults(world),

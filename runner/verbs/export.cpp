@@ -103,7 +103,8 @@ fs::path checkpoint_of(const fs::path& source) {
   return CheckpointStore(open_run(source).checkpoints())
       .newest_sound([](const std::string& problem) {
         std::cerr << "warning: " << problem << "; falling back to the one before\n";
-      });
+      })
+      .path;
 }
 
 ModelFiles ModelFiles::read(const fs::path& checkpoint, bool average) {

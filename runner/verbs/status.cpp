@@ -256,6 +256,17 @@ std::string advice(const RunStatus& status, const std::string& run) {
     text += wrapped(
         "\nit ended without saying so: the job's output has the reason and the exit code", "  ");
   }
+  const Json error = status.description.value("error", Json());
+  if (status.state == "failed" && error.is_object()) {
+    text += "\n" + wrapped(fmt::format("error[{}] on rank {}: {}", error.value("id", ""),
+                                       error.value("rank", 0), error.value("message", "")),
+                           "  ");
+    text += wrapped("help: " + error.value("help", ""), "  ");
+  }
+  if (status.state == "failed") {
+    text += fmt::format("\ncode {}: {}\n", status.description.value("exit_code", 1),
+                        "once that is mended, `lockstep resume` goes on");
+  }
   if (status.state == "dead" || status.state == "stopped")
     text += fmt::format("\n`lockstep resume {}` goes on\n", run);
   return text;

@@ -21,6 +21,7 @@ ExitCode train(World& world, const TrainOptions& options);
 struct ResumeOptions {
   std::string run, deadline;
   std::vector<std::string> overrides;
+  std::vector<std::string> allowed_changes;  // keys of the recipe
 };
 ExitCode resume(World& world, const ResumeOptions& options);
 

@@ -2,10 +2,11 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <random>
 
 #include "comm/broadcast_sized.h"
 #include "runner/checkpoints/tiered_checkpoints.h"
@@ -14,6 +15,7 @@
 #include "runner/launch.h"
 #include "runner/preflight/preflight.h"
 #include "runner/requests.h"
+#include "runner/run_description.h"
 #include "runner/run_history.h"
 #include "runner/run_lock.h"
 #include "runner/source.h"
@@ -38,30 +40,36 @@ TieredCheckpoints::Report warnings(const World& world) {
   return [&world](const std::string& problem) { say(world, "warning: " + problem); };
 }
 
-// Tells the copies that a run left in memory from those of any other.
-std::string new_id() {
-  std::random_device random;
-  return fmt::format("{:08x}{:08x}", random(), random());
-}
-
 std::string launch_name() {
   return fmt::format("{:%Y%m%dT%H%M%SZ}-{}", fmt::gmtime(std::time(nullptr)),
-                     new_id().substr(0, 6));
+                     new_run_id().substr(0, 6));
 }
 
+// A run without one has no copies, or none that anybody could tell from another's.
 std::string id_of(const RunDirectory& run) {
-  try {
-    return nlohmann::json::parse(read_text(run.description())).at("id").get<std::string>();
-  } catch (const std::exception&) {
-    return new_id();  // there was none, or nobody can read it: no copy is taken for this run's
+  const nlohmann::ordered_json id = read_description(run).value("id", nlohmann::ordered_json());
+  if (id.is_string()) return id.get<std::string>();
+  std::error_code code;
+  if (fs::exists(run.description(), code)) {
+    std::fprintf(stderr, "warning: '%s' names no run: copies that it left in memory do not count\n",
+                 run.description().c_str());
   }
+  return new_run_id();
 }
 
-// `recipe`: the name of its file; empty: of a run that knows it.
-void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
-               const std::string& id, const std::string& launch, const Progress& progress,
-               const std::string& recipe) {
+// What run.json says beside the plan.
+struct Introduction {
+  std::string id, launch;
+  Progress progress;
+  std::vector<std::string> allowed_changes;
+  std::string recipe;  // the name of its file; empty: of a run that knows it
+};
+
+void introduce(const RunPlan& plan, World& world, const RunDirectory& run,
+               const Introduction& introduction) {
+  world.set_run(run);
   if (world.rank() != 0) return;
+  const Progress& progress = introduction.progress;
   int64_t parameters = 0;
   for (const jobs::NamedShape& shape : plan.job->parameters()) parameters += shape.elements();
   say(world,
@@ -75,164 +83,209 @@ void introduce(const RunPlan& plan, const World& world, const RunDirectory& run,
                   progress.step == 0 ? std::string()
                                      : fmt::format("; goes on after step {}", progress.step)));
   RunHistory history = with_launch(read_history(run), run, progress.step);
-  if (!recipe.empty()) history.recipe = recipe;
-  const nlohmann::json description{{"version", LOCKSTEP_VERSION},
-                                   {"id", id},
-                                   {"job", plan.options.job},
-                                   {"recipe", history.recipe},
-                                   {"model", plan.job->architecture().name},
-                                   {"launch", launch},
-                                   {"host", host_name()},
-                                   {"process", getpid()},
-                                   {"ranks", world.size()},
-                                   {"nodes", world.nodes()},
-                                   {"shards", plan.options.shards},
-                                   {"steps", plan.steps},
-                                   {"steps_per_epoch", plan.sampler.steps_per_epoch()},
-                                   {"from_step", progress.step},
-                                   {"launches", history.launches},
-                                   {"first_start", history.first_start},
-                                   {"restarts", history.restarts},
-                                   {"lost_steps", history.lost_steps}};
+  if (!introduction.recipe.empty()) history.recipe = introduction.recipe;
+  nlohmann::json description{{"version", LOCKSTEP_VERSION},
+                             {"id", introduction.id},
+                             {"job", plan.options.job},
+                             {"recipe", history.recipe},
+                             {"model", plan.job->architecture().name},
+                             {"launch", introduction.launch},
+                             {"host", host_name()},
+                             {"process", getpid()},
+                             {"ranks", world.size()},
+                             {"nodes", world.nodes()},
+                             {"shards", plan.options.shards},
+                             {"steps", plan.steps},
+                             {"steps_per_epoch", plan.sampler.steps_per_epoch()},
+                             {"from_step", progress.step},
+                             {"launches", history.launches},
+                             {"first_start", history.first_start},
+                             {"restarts", history.restarts},
+                             {"lost_steps", history.lost_steps}};
+  if (!introduction.allowed_changes.empty())
+    description["allowed_changes"] = introduction.allowed_changes;
   replace_file(run.description(), description.dump(1) + "\n");
 }
 
-// A launch that leaves no code behind died (`lockstep status`).
-void note_end(const RunDirectory& run, ExitCode code) {
-  try {
-    auto description = nlohmann::json::parse(read_text(run.description()));
-    description["exit_code"] = static_cast<int>(code);
-    replace_file(run.description(), description.dump(1) + "\n");
-  } catch (const std::exception& problem) {
-    std::fprintf(stderr, "warning: the run's end is not in run.json: %s\n", problem.what());
-  }
-}
+// What train and resume share once the run is there and its weights are known.
+struct Launch {
+  World& world;
+  const RunPlan& plan;
+  const Device& device;
+  const RunDirectory& run;
+  std::optional<Deadline> deadline;
+  std::optional<RunLock> lock;  // of rank 0
+};
 
-ExitCode train_to_the_end(const RunPlan& plan, Model& model, World& world, const Device& device,
-                          const RunDirectory& run, TieredCheckpoints& checkpoints,
-                          Liveness& liveness, const Progress& progress, double deadline_seconds) {
+ExitCode train_to_the_end(Launch& launch, Model& model, TieredCheckpoints& checkpoints,
+                          Liveness& liveness, const Progress& progress) {
+  World& world = launch.world;
   const ExitCode code =
-      Training(plan, model, world, device, run, checkpoints, liveness, progress, deadline_seconds)
+      Training(launch.plan, model, world, launch.device, launch.run, checkpoints, liveness,
+               progress,
+               {.deadline = launch.deadline, .lock = launch.lock ? &*launch.lock : nullptr})
           .run();
   checkpoints.remove_copies();
-  if (world.rank() == 0) note_end(run, code);
+  if (world.rank() == 0) note_end(launch.run, code);
+  const std::string root = launch.run.root.string();
   if (code == ExitCode::stopped) {
-    say(world,
-        fmt::format("stopped as asked, saved; `lockstep resume {}` goes on", run.root.string()));
+    say(world, fmt::format("stopped as asked, saved; `lockstep resume {}` goes on", root));
   } else {
-    say(world, fmt::format("done: `lockstep eval {0}`, `lockstep export {0} --format timm OUT`",
-                           run.root.string()));
+    say(world,
+        fmt::format("done: `lockstep eval {0}`, `lockstep export {0} --format timm OUT`", root));
   }
   return code;
 }
 
-// "90s", "30m", "11.5h", a bare number of seconds; empty: 0.
-double seconds_of(const std::string& duration) {
-  if (duration.empty()) return 0.0;
+// "90s", "30m", "11.5h", a bare number of seconds, from now; empty: never.
+std::optional<Deadline> deadline_in(const std::string& duration) {
+  if (duration.empty()) return std::nullopt;
   const std::optional<double> seconds = parse_seconds(duration);
-  if (seconds && *seconds > 0.0) return *seconds;
+  if (seconds && *seconds > 0.0) {
+    return std::chrono::steady_clock::now() +
+           std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+               std::chrono::duration<double>(*seconds));
+  }
   throw UsageError("E105", fmt::format("--deadline: '{}' is not a time", duration),
                    "as 90s, 30m, 11.5h, or a number of seconds");
 }
 
-// A run keeps to its recipe; what does not touch its numbers may change.
-void refuse_changes(const fs::path& recipe, const std::vector<std::string>& overrides,
-                    const LaunchDefaults& defaults) {
-  Recipe before = Recipe::read(recipe, {});
-  Recipe after = Recipe::read(recipe, overrides);
-  read_all_keys(before, defaults);
-  read_all_keys(after, defaults);
-  for (const std::string& change : differences(before.resolved_json(), after.resolved_json())) {
-    if (may_change_on_resume(change)) continue;
-    throw UsageError(
-        "E111", fmt::format("a resumed run keeps its recipe, but {}", change),
-        "start a new run for another recipe; `--set init.weights=...` takes weights along");
+// Those of `changes` that touch the run's numbers and were not allowed, one a line.
+std::string refused(const std::vector<std::string>& changes,
+                    const std::vector<std::string>& allowed) {
+  std::string text;
+  for (const std::string& change : changes) {
+    const std::string key = change.substr(0, change.find(':'));
+    const auto is_it = [&key](const std::string& name) {
+      return key == name || key.starts_with(name + ".");  // one of a list
+    };
+    if (may_change_on_resume(key) || std::ranges::any_of(allowed, is_it)) continue;
+    text += (text.empty() ? "" : "\n  ") + change;
   }
+  return text;
 }
 
-void refuse_other_recipe(const RunPlan& plan, const Manifest& manifest,
-                         const fs::path& checkpoint) {
-  for (const std::string& change : differences(manifest.recipe, plan.recipe.resolved_json())) {
-    if (may_change_on_resume(change)) continue;
-    throw CheckpointError("E303",
-                          fmt::format("the checkpoint '{}' belongs to another recipe: {}",
-                                      checkpoint.string(), change),
-                          "remove it from this run");
+// A run keeps to its recipe; what does not touch its numbers may change.
+void refuse_changes(const fs::path& recipe, const ResumeOptions& options,
+                    const LaunchDefaults& defaults) {
+  Recipe before = Recipe::read(recipe, {});
+  Recipe after = Recipe::read(recipe, options.overrides);
+  read_all_keys(before, defaults);
+  read_all_keys(after, defaults);
+  const std::string changes =
+      refused(differences(before.resolved_json(), after.resolved_json()), options.allowed_changes);
+  if (changes.empty()) return;
+  throw UsageError("E111", "a resumed run keeps its recipe, but " + changes,
+                   "start a new run for another recipe (`--set init.weights=...` takes weights "
+                   "along), or allow each by name: --allow-change KEY");
+}
+
+// Those that a resume allowed at any time: older checkpoints have the recipe of before.
+std::vector<std::string> allowed_changes(const RunDirectory& run, const ResumeOptions& options) {
+  auto allowed = read_description(run).value("allowed_changes", std::vector<std::string>());
+  for (const std::string& key : options.allowed_changes) {
+    if (std::ranges::count(allowed, key) == 0) allowed.push_back(key);
   }
+  return allowed;
+}
+
+void refuse_other_recipe(const RunPlan& plan, const SoundCheckpoint& checkpoint,
+                         const std::vector<std::string>& allowed) {
+  const std::string changes =
+      refused(differences(checkpoint.manifest.recipe, plan.recipe.resolved_json()), allowed);
+  if (changes.empty()) return;
+  throw CheckpointError("E303",
+                        fmt::format("the checkpoint '{}' belongs to another recipe: {}",
+                                    checkpoint.path.string(), changes),
+                        "remove it from this run");
+}
+
+void warn_of_no_watch(const World& world, const Liveness& liveness) {
+  if (world.local_rank() != 0 || liveness.failure().empty()) return;
+  std::fprintf(stderr, "warning: nobody watches for hangs on %s: %s\n", host_name().c_str(),
+               liveness.failure().c_str());
 }
 
 }  // namespace
 
 ExitCode train(World& world, const TrainOptions& options) {
   listen_for_user_signal();
+  const std::optional<Deadline> deadline = deadline_in(options.deadline);
   Recipe recipe = Recipe::read(options.recipe, options.overrides);
   const RunOptions run_options = read_all_keys(recipe, launch_defaults(world));
   recipe.required_text("data.train");
   require_divides(world.size(), run_options.shards);
-  const Device device = choose_device(run_options, world);
+  require_precision(run_options);
   world.start();
   const RunPlan plan = make_plan(
       std::move(recipe), {.defaults = launch_defaults(world), .ranks = &world.communicator()});
+  const Device device = choose_device(plan.options, world);
   RunDirectory run{options.run.empty() ? default_run_folder(recipe_name(options.recipe))
                                        : fs::path(options.run)};
   run.root = comm::broadcast_sized(run.root.string(), world.communicator());
   check_before_start(plan, world, run.root, device.gpu != nullptr, warnings(world));
-  std::optional<RunLock> lock;
+  Launch launch{world, plan, device, run, deadline, {}};
   if (world.rank() == 0) {
     create_run(run.root, plan.recipe.resolved_toml());
-    keep_index(run, *plan.training_set);
-    lock.emplace(run);
+    keep_indices(run, *plan.training_set, plan.validation_set ? &*plan.validation_set : nullptr);
+    launch.lock.emplace(run);
   }
   world.communicator().barrier();
   require_seen(run);
-  const std::string launch = comm::broadcast_sized(launch_name(), world.communicator());
-  Liveness liveness(world, run, launch, plan.options.check);
-  if (!liveness.failure().empty())
-    say(world, "warning: nobody watches for hangs: " + liveness.failure());
+  const std::string name = comm::broadcast_sized(launch_name(), world.communicator());
+  Liveness liveness(world, run, name, plan.options.check);
+  warn_of_no_watch(world, liveness);
   const StopSignals signals(liveness.told_to_end());
   Model model(plan, device.placement);
   model.start(plan);
-  const std::string id = comm::broadcast_sized(new_id(), world.communicator());
+  const std::string id = comm::broadcast_sized(new_run_id(), world.communicator());
   TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
-  introduce(plan, world, run, id, launch, {}, recipe_name(options.recipe));
-  return train_to_the_end(plan, model, world, device, run, checkpoints, liveness, {},
-                          seconds_of(options.deadline));
+  introduce(plan, world, run, {.id = id, .launch = name, .recipe = recipe_name(options.recipe)});
+  return train_to_the_end(launch, model, checkpoints, liveness, {});
 }
 
 ExitCode resume(World& world, const ResumeOptions& options) {
   listen_for_user_signal();
+  const std::optional<Deadline> deadline = deadline_in(options.deadline);
   const RunDirectory run = open_run(options.run);
-  refuse_changes(run.recipe(), options.overrides, launch_defaults(world));
+  refuse_changes(run.recipe(), options, launch_defaults(world));
   Recipe recipe = Recipe::read(run.recipe(), options.overrides);
   const RunOptions run_options = read_all_keys(recipe, launch_defaults(world));
   require_divides(world.size(), run_options.shards);
-  const Device device = choose_device(run_options, world);
+  require_precision(run_options);
   world.start();
   const RunPlan plan = make_plan(
       std::move(recipe), {.defaults = launch_defaults(world), .ranks = &world.communicator()});
+  const Device device = choose_device(plan.options, world);
   check_before_start(plan, world, run.root, device.gpu != nullptr, warnings(world));
   Model model(plan, device.placement);
-  std::optional<RunLock> lock;
+  Launch launch{world, plan, device, run, deadline, {}};
   if (world.rank() == 0) {
-    lock.emplace(run);
+    launch.lock.emplace(run);
+    forget_requests(run);
     refuse_changed_set(run, *plan.training_set);
+    const std::string change =
+        plan.validation_set ? changed_validation_set(run, *plan.validation_set) : std::string();
+    if (!change.empty()) say(world, "warning: " + change);
   }
   world.communicator().barrier();
-  const std::string launch = comm::broadcast_sized(launch_name(), world.communicator());
-  Liveness liveness(world, run, launch, plan.options.check);
-  if (!liveness.failure().empty())
-    say(world, "warning: nobody watches for hangs: " + liveness.failure());
+  const std::string name = comm::broadcast_sized(launch_name(), world.communicator());
+  Liveness liveness(world, run, name, plan.options.check);
+  warn_of_no_watch(world, liveness);
   const StopSignals signals(liveness.told_to_end());
   const std::string id =
       comm::broadcast_sized(world.rank() == 0 ? id_of(run) : std::string(), world.communicator());
   TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
-  const auto accept = [&plan](const fs::path& checkpoint) {
-    refuse_other_recipe(plan, read_manifest(checkpoint), checkpoint);
+  const std::vector<std::string> allowed = allowed_changes(run, options);
+  const auto accept = [&](const SoundCheckpoint& checkpoint) {
+    refuse_other_recipe(plan, checkpoint, allowed);
   };
   const Progress progress = checkpoints.restore(world.communicator(), warnings(), accept);
-  introduce(plan, world, run, id, launch, progress, "");
-  return train_to_the_end(plan, model, world, device, run, checkpoints, liveness, progress,
-                          seconds_of(options.deadline));
+  if (world.rank() == 0 && !options.allowed_changes.empty())
+    replace_file(run.recipe(), plan.recipe.resolved_toml());
+  introduce(plan, world, run,
+            {.id = id, .launch = name, .progress = progress, .allowed_changes = allowed});
+  return train_to_the_end(launch, model, checkpoints, liveness, progress);
 }
 
 }  // namespace lockstep::runner

@@ -18,6 +18,7 @@ void add_watch(CLI::App& app, Chosen& chosen) {
   verb->add_option("--ranks", options->ranks, "ranks of this node")->required();
   verb->add_option("--hang", options->hang_seconds, "least time that is called a hang");
   verb->add_option("--scores", options->scores_seconds, "between two looks at who is slow");
+  verb->add_option("--starter", options->starter, "process that started this one")->required();
   verb->add_flag("--launched", options->has_launcher, "end ranks whose launcher is gone");
   verb->callback([options, &chosen] {
     chosen = [options](World&) {

@@ -11,6 +11,7 @@ where DINO names a checkout. Only the ratios count, since machines differ; their
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -179,7 +180,33 @@ def first_step(_):
     report(dist)
 
 
-PEERS = {function.__name__: function for function in (timm_step, timm_vit_step, dino_step, gloo_sum, first_step)}
+def torch_save(steps):
+    torch, dist = join_world()
+    if dist.get_rank() == 0:
+        import timm
+        from timm.optim import create_optimizer_v2
+
+        model = timm.create_model("resnet50")
+        optimizer = create_optimizer_v2(model, opt="lamb", lr=1e-3)
+        average = timm.utils.ModelEmaV3(model, decay=0.9999)
+        model(torch.randn(1, 3, 64, 64).repeat(2, 1, 1, 1)).sum().backward()
+        optimizer.step()
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state_dict()}
+        seconds = []
+        with tempfile.TemporaryDirectory() as folder:
+            for i in range(WARM_UP + steps):
+                start = time.perf_counter()
+                with open(Path(folder) / f"{i % 2}.pt", "wb") as file:
+                    torch.save(state, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                seconds.append(time.perf_counter() - start)
+        print(json.dumps({"stall_seconds": statistics.median(seconds[WARM_UP:])}), flush=True)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+PEERS = {function.__name__: function for function in (timm_step, timm_vit_step, dino_step, gloo_sum, first_step, torch_save)}
 
 
 # --- The pairs: (ours, theirs), each so that more is better
@@ -208,21 +235,85 @@ def sums(key):
     return pair
 
 
+def tiny_data(folder):
+    """The words that make tiny_cpu train on drawn pictures in the folder, each step logged."""
+    subprocess.run([LOCKSTEP, "data", "make", Path(folder) / "data", "--train", "20", "--validation", "4"], check=True,
+                   capture_output=True)
+    settings = (f"data.train={folder}/data/train", f"data.val={folder}/data/val", "log.every=1")
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+def rows(run):
+    file = run / "metrics.jsonl"
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def wait_for(done):
+    while not done():
+        time.sleep(0.005)
+
+
 def start_up(options):
     with tempfile.TemporaryDirectory() as folder:
-        data, run = Path(folder) / "data", Path(folder) / "run"
-        subprocess.run([LOCKSTEP, "data", "make", data, "--train", "20", "--validation", "4"], check=True, capture_output=True)
+        run, words = Path(folder) / "run", tiny_data(folder)
         start = time.perf_counter()
-        ours = subprocess.Popen([*MPIRUN, LOCKSTEP, "train", TINY, "--run", run, "--set", f"data.train={data / 'train'}", "--set",
-                                 f"data.val={data / 'val'}", "--set", "log.every=1"], stderr=subprocess.DEVNULL)
-        while not (run / "metrics.jsonl").exists() or not (run / "metrics.jsonl").stat().st_size:
-            time.sleep(0.005)
+        ours = subprocess.Popen([*MPIRUN, LOCKSTEP, "train", TINY, "--run", run, *words], stderr=subprocess.DEVNULL)
+        wait_for(lambda: rows(run))
         seconds = time.perf_counter() - start
         ours.terminate()
         ours.wait()
     start = time.perf_counter()
     subprocess.run([*MPIRUN, sys.executable, __file__, "--peer", "first_step"], check=True, capture_output=True)
     return 1 / seconds, 1 / (time.perf_counter() - start)
+
+
+def restart(_options):
+    """From the kill of a rank to the next update, by deploy/run.sh."""
+    with tempfile.TemporaryDirectory() as folder:
+        run, words = Path(folder) / "run", tiny_data(folder)
+        (Path(folder) / "memory").mkdir()
+        script = subprocess.Popen(
+            [REPOSITORY / "deploy" / "run.sh", "-np", str(RANKS), *MPIRUN[1:-2], "--", TINY, run, *words, "--set",
+             "schedule.epochs=1000", "--set", "checkpoint.memory_every=1", "--set",
+             f"checkpoint.memory_folder={folder}/memory"],
+            env={**os.environ, "LOCKSTEP": LOCKSTEP, "MPIRUN": MPIRUN[0], "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+        wait_for(lambda: len(rows(run)) > 9)
+        description = json.loads((run / "run.json").read_text())
+        os.kill(description["process"], signal.SIGKILL)
+        start = time.perf_counter()
+
+        def goes_on():
+            now = json.loads((run / "run.json").read_text())
+            return now["launch"] != description["launch"] and rows(run)[-1]["step"] > now["from_step"]
+
+        wait_for(goes_on)
+        seconds = time.perf_counter() - start
+        script.send_signal(signal.SIGUSR2)
+        script.wait()
+    return 1 / seconds, 1 / 10
+
+
+def snapshots(options):
+    """Steps with a copy in memory after each, beside steps without."""
+    def step_seconds(every):
+        with tempfile.TemporaryDirectory() as folder:
+            run, words = Path(folder) / "run", tiny_data(folder)
+            process = subprocess.Popen(
+                [*MPIRUN, LOCKSTEP, "train", TINY, "--run", run, *words, "--set", "schedule.epochs=1000", "--set",
+                 f"checkpoint.memory_every={every}", "--set", "evaluation.every=0", "--set", "checkpoint.every=0", "--set", "compute.threads=1"],
+                stderr=subprocess.DEVNULL)
+            wait_for(lambda: len(rows(run)) >= 10 * options.steps)
+            process.send_signal(signal.SIGUSR2)
+            process.wait()
+            return statistics.median(row["step_seconds"] for row in rows(run)[5:])
+
+    return 1 / step_seconds(1), 1 / step_seconds(0)
+
+
+def checkpoint(options):
+    ours = bench("checkpoint", RSB, options, "batch.shards=2", "average.decay=0.9999")
+    return 1 / ours["stall_seconds"], 1 / peer("torch_save", options)["stall_seconds"]
 
 
 # name: what is timed, the least ratio that is asked for, the unit of ours, its pair
@@ -232,6 +323,9 @@ PAIRS = {
     "sum": ("the sum of 102 MB, beside gloo", 12.0, "sums/s", sums("seconds")),
     "small_sum": ("the sum of 4 kB, beside gloo", 1.0, "sums/s", sums("small_sum_seconds")),
     "start_up": ("from the start to the first update, tiny_cpu, beside torch and timm", 1.0, "1/s", start_up),
+    "restart": ("from the kill of a rank to the next update, tiny_cpu, beside 10 s", 1.0, "1/s", restart),
+    "snapshots": ("steps of tiny_cpu with a copy in memory after each, beside steps without", 0.95, "steps/s", snapshots),
+    "checkpoint": ("the stall of a checkpoint, 409 MB, beside torch.save and fsync", 10.0, "1/s", checkpoint),
     "dino": ("DINO ViT-S/16, 2 x 224 and 8 x 96 pixels, beside the official code", 1.5, "images/s", dino),
 }
 

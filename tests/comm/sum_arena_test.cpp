@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <mutex>
+#include <optional>
 
 #include "comm/thread_communicator.h"
 
@@ -52,6 +53,20 @@ TEST(SumArena, GivesTheSameBitsHoweverTheShardsAreSpread) {
   double sum = 0.0;
   for (int shard = 0; shard < 8; ++shard) sum += value_of(shard, 5);
   EXPECT_NEAR(alone[5], sum, sum * 1e-6);
+}
+
+// As where backward throws: others may still read and write it.
+TEST(SumArena, WhatIsBeingSummedOutlivesIt) {
+  run_ranks(2, [](Communicator& communicator) {
+    std::optional<SumArena> sums;
+    sums.emplace(communicator, kLayout, 1, at::kCPU);
+    sums->begin_shard();
+    for (int64_t segment = 2; segment >= 0; --segment) sums->segment_ready(segment);
+    const at::Tensor buffer = sums->buffers().front();
+    sums.reset();
+    EXPECT_EQ(buffer.use_count(), 2u);
+    communicator.wait();
+  });
 }
 
 TEST(SumArena, CountsAParameterWithoutGradientAsZeros) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Breaks runs in every way that clusters do, and holds what comes out against a run that nobody touched.
 
-    tests/faults/run.py                                       all of it on this machine: some 15 minutes on 2 cores
+    tests/faults/run.py                                       all of it on this machine: some 40 minutes on 2 cores
     tests/faults/run.py --short                               what continuous integration runs
     tests/faults/run.py --folder /shared/tmp --ranks 16 --mpirun "mpirun --host a:8,b:8" Kills
                                                               ranks killed on your own hosts (those of other hosts by ssh)
@@ -86,8 +86,9 @@ def reached(folder):
 class Kills(RestartedTest):
     """SIGKILL at random moments, of the start and of the writing of checkpoints too."""
 
-    STEPS = STEPS_OF_AN_EPOCH * max(2, OPTIONS.kills // 2)
-    recipe_text = support.RECIPE.replace("epochs = 2", f"epochs = {max(2, OPTIONS.kills // 2)}")
+    EPOCHS = max(2, OPTIONS.kills)  # ten steps or so pass between two kills
+    STEPS = STEPS_OF_AN_EPOCH * EPOCHS
+    recipe_text = support.RECIPE.replace("epochs = 2", f"epochs = {EPOCHS}")
     settings = ("--set", "checkpoint.every=3")
 
     def moment(self, script, folder, draw, before):
@@ -96,19 +97,19 @@ class Kills(RestartedTest):
             if script.poll() is not None:
                 return None
             time.sleep(0.01)
-        lowest = reached(folder)
+        lowest, steps = reached(folder), draw.randrange(6)
         # Two in a row that come before the first step would make the third a run that comes no further.
         in_start = self.in_start < 2 and draw.random() < 0.2
         self.in_start = self.in_start + 1 if in_start else 0
         if in_start:
             time.sleep(draw.uniform(0.0, 1.0))
-        while not in_start and (step := reached(folder)) <= lowest:
+        while not in_start and (step := reached(folder)) <= lowest + steps:
             lowest = min(lowest, step)  # a resume cuts the file back
             if script.poll() is not None:
                 return None
             time.sleep(0.01)
         if not in_start:
-            time.sleep(draw.uniform(0.0, 1.5))
+            time.sleep(draw.uniform(0.0, 0.2))
         return launcher
 
     def broken(self, name, times, strike):
@@ -121,9 +122,9 @@ class Kills(RestartedTest):
             before = launcher.pid
         done = finish(script)
         self.assertEqual(done.code, 0, f"seed {OPTIONS.seed}: {done.err}")
-        self.assertGreater(struck, 0)
+        self.assertEqual(struck, times)
         self.assert_same_run(folder)
-        print(f"{name}: {struck} of {times}, the same run after {done.err.count('starting again')} restarts", flush=True)
+        print(f"{name}: {struck}, the same run after {done.err.count('starting again')} restarts", flush=True)
 
     def test_ranks(self):
         def strike(draw, launcher, folder):
@@ -174,8 +175,17 @@ class Faults(SameRunTest):
                 folder = self.folder / f"stopped-{phase}"
                 done = run("train", self.recipe, "--run", folder, "--set", "check.hang_after=6s", "--set",
                            "evaluation.every=1", ranks=2, LOCKSTEP_FAULT=f"stop_{phase}@rank{rank}:step{step}")
-                self.assert_error(done, 70, "E801", f"rank {rank} on ", f"in {phase} of step {step + 1}",
+                of_step = step if phase in ("checkpoint", "evaluation") else step + 1
+                self.assert_error(done, 70, "E801", f"rank {rank} on ", f"in {phase} of step {of_step} ",
                                   "stopped by a signal")
+                self.assert_found_in_time(folder)
+
+    def assert_found_in_time(self, folder):
+        """Some rank was past its limit, and by no more than two looks and a report take."""
+        report = json.loads(next((folder / "postmortem").glob("*/report.json")).read_text())
+        late = [rank["seconds_in_phase"] - rank["limit_seconds"] for rank in report["ranks"]
+                if rank["limit_seconds"] > 0.0]
+        self.assertTrue(any(0.0 < seconds < 15.0 for seconds in late), report)
 
     def broken(self, fault, code):
         folder = self.folder / fault.partition("@")[0]
@@ -236,6 +246,17 @@ class Faults(SameRunTest):
         self.assertIn("do not have its hash", done.err)
         self.assertIn("goes on after step 20", done.err)
         self.assert_same_run(mine)
+
+
+# All that breaks runs, by one command.
+if not OPTIONS.tests:
+    from test_checkpoints import Copies, FullDisk  # noqa: F401
+    from test_failures import Failures  # noqa: F401
+    from test_hangs import Afterwards, Hangs, Losses, NoHangs, Slow  # noqa: F401
+    from test_preflight import Doctor, Preflight  # noqa: F401
+    from test_recovery import Recovery  # noqa: F401
+    from test_requests import Requests  # noqa: F401
+    from test_restarts import Codes, Restarts  # noqa: F401
 
 
 def main():

@@ -2,10 +2,11 @@
 
 import re
 import subprocess
+import time
 import unittest
 from pathlib import Path
 
-from support import LOCKSTEP, REPOSITORY, RunTest, SameRunTest, environment, rows, run
+from support import LOCKSTEP, REPOSITORY, RunTest, SameRunTest, environment, finish, rows, run, start
 
 MEBIBYTE = 1 << 20
 
@@ -44,6 +45,22 @@ class Copies(SameRunTest):
                 self.assertGreaterEqual(before, 6)
                 self.assert_same_run(folder)
                 self.assertEqual([path for path in memory.rglob("*") if path.is_file()], [])
+
+    def test_a_run_that_was_killed_before_its_last_checkpoint_was_written_has_it_in_the_end(self):
+        folder = self.folder / "last"
+        _, settings = self.settings("last")
+        # Its last checkpoint takes two seconds more: it is in memory by then.
+        process = start("train", self.recipe, "--run", folder, *settings, LOCKSTEP_FAULT="slow_writes@rank0:step24")
+        written = folder / "checkpoints" / ".being-written" / "average.safetensors"  # the last of its files
+        while not written.exists():
+            self.assertIsNone(process.poll())
+            time.sleep(0.01)
+        process.kill()
+        finish(process)
+        done = self.ok(run("resume", folder, *settings))
+        self.assertEqual(goes_on_after(done), 24)
+        self.assertIn("step-00000024: sound", self.ok(run("verify", folder)).out)
+        self.assert_same_run(folder)
 
     def test_a_copy_that_is_not_what_was_copied_is_none(self):
         folder = self.folder / "damaged"

@@ -123,7 +123,11 @@ class Sources(RunTest):
         shutil.copy(next((changed / "star").iterdir()), changed / "star" / "new.jpg")
         done = run("resume", folder, "--set", f"data.train={changed}")
         self.assert_error(done, 65, "E210", "1 gone, as 'dots/", "1 new, as 'star/new.jpg'")
-        self.ok(run("resume", folder, "--set", f"data.train={self.shards}"))
+        other = self.folder / "other-val"
+        shutil.copytree(self.data / "val", other)
+        shutil.copy(next((other / "star").iterdir()), other / "star" / "new.jpg")
+        done = self.ok(run("resume", folder, "--set", f"data.train={self.shards}", "--set", f"data.val={other}"))
+        self.assertRegex(done.err, "warning: the validation set .*1 new, as 'star/new.jpg'")
         self.assertEqual(hashes(folder), self.expected)
 
 
@@ -206,7 +210,10 @@ class UnreadablePictures(RunTest):
                        "--set", "evaluation.every=0", "--set", "schedule.epochs=1",
                        "--set", "augmentation.repeats=1")  # nearly all of the set is seen
         cls.reference = cls.folder / "reference"
-        cls.done = run("train", cls.recipe, "--run", cls.reference, *cls.allowed)
+        cls.metrics = cls.folder / "metrics"
+        cls.metrics.mkdir()
+        cls.done = run("train", cls.recipe, "--run", cls.reference, *cls.allowed, "--set", "monitoring.port=0", "--set",
+                       f"monitoring.text_file={cls.metrics}", "--set", "monitoring.address=127.0.0.1")
 
     def test_each_is_named_once(self):
         self.ok(self.done)
@@ -217,6 +224,9 @@ class UnreadablePictures(RunTest):
             self.assertLessEqual(set(named), {str(path) for path in self.bad})
             self.assertGreaterEqual(len(named), 3)
         self.assertIn("the file is empty", self.done.err)
+        text = (self.metrics / "lockstep-reference.prom").read_text()
+        self.assertEqual([float(value) for value in
+                          re.findall(r"^lockstep_unreadable_samples_total\S* (\S+)", text, re.MULTILINE)], [len(named)])
 
     def test_the_same_weights_in_every_world(self):
         for ranks in (2, 4):

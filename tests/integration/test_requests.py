@@ -101,6 +101,18 @@ class Requests(RunTest):
         (folder / "STOP").touch()
         self.assertEqual(finish(process).code, 75)
 
+    def test_a_change_of_the_recipe_is_refused_and_allowed_by_name(self):
+        folder = self.folder / "changed"
+        self.ok(run("train", self.recipe, "--run", folder, "--set", "schedule.epochs=1", "--set", "evaluation.every=0"))
+        longer = ("--set", "schedule.epochs=2", "--set", "optimizer.weight_decay=0.1", "--allow-change", "schedule.epochs")
+        self.assert_error(run("resume", folder, *longer), 2, "E111", "optimizer.weight_decay: 0.02 -> 0.1", "--allow-change")
+        done = run("resume", folder, *longer[:-2])
+        self.assert_error(done, 2, "E111", "optimizer.weight_decay: 0.02 -> 0.1", "schedule.epochs: 1 -> 2")
+        self.ok(run("resume", folder, *longer, "--allow-change", "optimizer.weight_decay"))
+        self.assertEqual(rows(folder)[-1]["step"], 24)
+        self.ok(run("resume", folder))  # it stays so
+        self.ok(run("verify", folder))
+
     def owned_by(self, folder, **owner):
         lock = {"host": socket.gethostname(), "process": 1, "process_start": "1", "job": "", **owner}
         (folder / "lock").write_text(json.dumps(lock))

@@ -3,7 +3,9 @@
 import os
 import signal
 import subprocess
+import tempfile
 import unittest
+from pathlib import Path
 
 from support import (LOCKSTEP, MPIRUN, RUN_SH, Launcher, RestartedTest, children_of, environment, finish, ranks_of, rows,
                      wait_for_step)
@@ -61,6 +63,36 @@ class Restarts(RestartedTest):
         self.assertIn(f"--host {here}:2,spare:2 ", first)
         self.assertIn("--host spare:2 ", last)
         self.assert_same_run(folder)
+
+
+class Codes(unittest.TestCase):
+    """What is done about each code, of a launcher that does nothing but end with it."""
+
+    def starts(self, *codes, options=()):
+        """How the script ends and how often it started a run that ends with these codes, one after the other."""
+        with tempfile.TemporaryDirectory(prefix="lockstep-test-") as folder:
+            launcher, started, run = Path(folder, "mpirun"), Path(folder, "started"), Path(folder, "run")
+            launcher.write_text(f'#!/bin/sh\nset -- {" ".join(map(str, codes))}\necho >> {started}\n'
+                                f'eval "exit \\${{$(wc -l < {started})}}"\n')
+            launcher.chmod(0o755)
+            checkpoint = run / "checkpoints" / "step-00000001"
+            checkpoint.mkdir(parents=True)
+            (checkpoint / "manifest.json").touch()
+            done = subprocess.run([RUN_SH, *options, "-np", "2", "--", "a.toml", run], capture_output=True, text=True,
+                                  check=False, env=environment({"MPIRUN": launcher}))
+            return done.returncode, len(started.read_text().splitlines())
+
+    def test_what_a_restart_can_mend_is_started_again(self):
+        for code in (70, 71, 72, 134, 135, 137, 139):
+            self.assertEqual(self.starts(code, 0), (0, 2), code)
+        self.assertEqual(self.starts(70, 71, 72, 0), (0, 4))
+
+    def test_what_no_restart_can_mend_is_not(self):
+        for code in (0, 1, 2, 65, 66, 73, 75, 76, 77):
+            self.assertEqual(self.starts(code, 0), (code, 1), code)
+
+    def test_what_was_stopped_is_started_again_when_told_to(self):
+        self.assertEqual(self.starts(75, 75, 0, options=("--again-when-stopped",)), (0, 3))
 
 
 if __name__ == "__main__":

@@ -110,6 +110,17 @@ class Status(RunTest):
         self.assertIn("rank 3 on gpu-01: slow: 2.0 x the median", shown)
         self.assertIn("and 2 more", shown)
 
+    def test_an_error_is_told_again(self):
+        folder = self.folder / "failed"
+        done = run("train", self.recipe, "--run", folder, LOCKSTEP_FAULT="full_disk@rank0:step5")
+        self.assertEqual(done.code, 73)
+        now, shown = self.status(folder)
+        self.assertEqual((now["state"], now["run"]["exit_code"]), ("failed", 73))
+        self.assertIn("error[E501] on rank 0", shown)
+        self.assertIn("No space left on device", " ".join(shown.split()))
+        self.ok(run("resume", folder))
+        self.assertEqual(self.status(folder)[0]["state"], "finished")
+
     def test_what_is_no_run(self):
         self.assert_error(run("status", self.data), 66, "E304", "recipe.toml")
         # One that was made and never began, and one whose files say nothing.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import numpy as np
 import torch
 from PIL import Image, ImageFilter, ImageOps
 from torchvision.transforms import InterpolationMode
@@ -13,7 +14,7 @@ from torchvision.transforms import functional as F
 
 from dino_support import dino_recipe, write_dino_recipe
 from philox import AUGMENTATION, Random, resized_crop_box
-from support import MEAN, STD, ParityTest, make_data, read_batch
+from support import MEAN, STD, ParityTest, make_data, read_batch, run_lockstep
 
 RATIO = (3 / 4, 4 / 3)
 BLUR = {0: 1.0, 1: 0.1}  # of the global crops; 0.5 of the local ones
@@ -70,6 +71,27 @@ class Crops(ParityTest):
                     self.assertTrue(torch.equal(batch[f"crops.{number}"][row], expected),
                                     f"crop {number} of sample {sample} in step {step}")
         self.assertGreater(len(set(epochs)), 1)
+
+    def test_preview_shows_them(self):
+        """A row a picture, its crops beside each other, as the levels that they had."""
+        recipe = dino_recipe(make_data(self.folder / "shown", PER_CLASS, 1, 112))
+        file = write_dino_recipe(self.folder / "shown.toml", recipe)
+        out = self.folder / "sheet.png"
+        run_lockstep("preview", file, "--step", 3, "--out", out)
+        sheet = np.asarray(Image.open(out))
+        batch = read_batch(file, 3, self.folder / "shown.safetensors")
+        top = 0
+        for row in range(min(8, len(batch["samples"]))):
+            left, height = 0, 0
+            for number in range(2 + recipe["crops"]["local_count"]):
+                crop_of_row = batch[f"crops.{number}"][row].permute(1, 2, 0).double().numpy()
+                levels = np.rint(255 * (crop_of_row * STD + MEAN)).astype(np.uint8)
+                side = levels.shape[0]
+                self.assertTrue((sheet[top : top + side, left : left + side] == levels).all(), (row, number))
+                left, height = left + side + 2, max(height, side + 2)
+            self.assertEqual(sheet.shape[1], left - 2)
+            top += height
+        self.assertEqual(sheet.shape[0], top - 2)
 
 
 if __name__ == "__main__":

@@ -3,75 +3,23 @@
 import random
 import sys
 import unittest
-import zlib
 from pathlib import Path
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
-import timm.data
-from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 from timm.data import auto_augment
 from torchvision.transforms import InterpolationMode, functional
 
-from support import FILL, LockstepFailed, ParityTest, in_parallel, run_lockstep
+from pixel_support import PixelTest, many_colours, photo, timm_evaluation_crop
+from support import FILL, LockstepFailed
 
 MAGNITUDES = range(11)
 HPARAMS = {"img_mean": FILL, "translate_pct": 0.45, "translate_const": 250}
 OPERATIONS = sorted(set(auto_augment._RAND_TRANSFORMS + auto_augment._RAND_INCREASING_TRANSFORMS))
 PICTURES_AN_ARGUMENT = 2
-
-
-def noise(width, height, seed):
-    generator = np.random.default_rng(seed)
-    return Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
-def photo(width, height, seed):
-    """Smooth gradients with shapes on them and a little grain."""
-    generator = np.random.default_rng(seed)
-    y, x = np.mgrid[0:height, 0:width]
-    channels = [
-        128 + 70 * np.sin(x / generator.uniform(9, 40) + generator.uniform(0, 6))
-        + 50 * np.cos(y / generator.uniform(9, 40) + generator.uniform(0, 6))
-        for _ in range(3)
-    ]
-    grainy = np.stack(channels, -1) + generator.normal(0, 3, (height, width, 3))
-    image = Image.fromarray(np.clip(grainy, 0, 255).astype(np.uint8))
-    draw = ImageDraw.Draw(image)
-    for _ in range(6):
-        left, top = int(generator.integers(0, width)), int(generator.integers(0, height))
-        box = (left, top, left + width // 4, top + height // 4)
-        colour = tuple(int(value) for value in generator.integers(0, 256, 3))
-        (draw.ellipse if generator.random() < 0.5 else draw.rectangle)(box, fill=colour)
-    return image
-
-
-def narrow_range(width, height, seed):
-    """Grey levels 90 to 140 only, one channel constant: what AutoContrast and Equalize treat apart."""
-    generator = np.random.default_rng(seed)
-    pixels = generator.integers(90, 141, (height, width, 3), dtype=np.uint8)
-    pixels[..., 1] = 77
-    return Image.fromarray(pixels)
-
-
-def many_colours(seed):
-    """65536 colours: every pair of red and green, each with its own blue."""
-    red, green = np.meshgrid(np.arange(256), np.arange(256))
-    blue = np.random.default_rng(seed).integers(0, 256, (256, 256))
-    return Image.fromarray(np.stack([red, green, blue], -1).astype(np.uint8))
-
-
-def pictures():
-    return [
-        photo(97, 61, 1),
-        noise(64, 64, 2),
-        photo(60, 113, 3),
-        narrow_range(33, 50, 4),
-        noise(31, 47, 5),
-        photo(128, 96, 6),
-    ]
 
 
 def level_arguments(name, magnitude):
@@ -94,42 +42,7 @@ def timm_pixels(name, image, arguments):
     return np.asarray(result)
 
 
-def op_text(name, arguments):
-    return name if not arguments else f"{name}={','.join(repr(value) for value in arguments)}"
-
-
-class PixelTest(ParityTest):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.pictures = []
-        for number, image in enumerate(pictures()):
-            path = cls.folder / f"picture{number}.png"
-            image.save(path)
-            cls.pictures.append((path, image))
-
-    def preview(self, path, name, arguments, number):
-        out = self.folder / f"out{number}.png"
-        run_lockstep("preview", "--image", path, "--op", op_text(name, arguments), "--out", out)
-        return np.asarray(Image.open(out).convert("RGB"))
-
-    def assert_pixels_equal(self, ours, theirs, what):
-        self.assertEqual(ours.shape, theirs.shape, what)
-        wrong = ours != theirs
-        if wrong.any():
-            worst = int(np.abs(ours.astype(int) - theirs.astype(int)).max())
-            place = tuple(int(axis[0]) for axis in np.nonzero(wrong))
-            self.fail(f"{what}: {int(wrong.sum())} of {wrong.size} values differ, by {worst} at most; "
-                      f"first at row, column, channel {place}: {ours[place]} for {theirs[place]}")
-
-    def assert_previews(self, cases):
-        """`cases`: the picture's path, the operation, its arguments and the pixels expected."""
-        numbered = list(enumerate(cases))
-        found = in_parallel(lambda item: self.preview(item[1][0], item[1][1], item[1][2], item[0]), numbered)
-        for (path, name, arguments, expected), ours in zip(cases, found):
-            with self.subTest(picture=path.name, op=op_text(name, arguments)):
-                self.assert_pixels_equal(ours, expected, f"{op_text(name, arguments)} on {path.name}")
-
+class TimmTest(PixelTest):
     def assert_equals_timm(self, name, arguments_list):
         cases = []
         for number, arguments in enumerate(arguments_list):
@@ -139,7 +52,7 @@ class PixelTest(ParityTest):
         self.assert_previews(cases)
 
 
-class RandAugmentOperations(PixelTest):
+class RandAugmentOperations(TimmTest):
     def test_every_magnitude_and_sign(self):
         for name in OPERATIONS:
             with self.subTest(op=name):
@@ -289,150 +202,6 @@ def pillow_thumbnail(image, size):
     copy = image.copy()
     copy.thumbnail((size, size), Image.Resampling.LANCZOS)
     return np.asarray(copy)
-
-
-def timm_evaluation_crop(image, size, crop):
-    transform = timm.data.create_transform(
-        input_size=(3, size, size),
-        is_training=False,
-        interpolation="bicubic",
-        crop_pct=crop,
-        use_prefetcher=False,
-        normalize=False,
-    )
-    return transform(image).permute(1, 2, 0).numpy()
-
-
-class FileTest(PixelTest):
-    def saved(self, name, image, **options):
-        path = self.folder / name
-        image.save(path, **options)
-        return path
-
-    def assert_decodes(self, paths):
-        decoded = [Image.open(path).convert("RGB") for path in paths]
-        cases = [(path, "Brightness", (1.0,), np.asarray(image)) for path, image in zip(paths, decoded)]
-        cases += [(path, "EvaluationCrop", (47, 0.95), timm_evaluation_crop(image, 47, 0.95))
-                  for path, image in zip(paths, decoded)]
-        self.assert_previews(cases)
-
-
-class Jpegs(FileTest):
-    """A JPEG file is decoded as Pillow decodes it."""
-
-    def test_chroma_subsampling_and_odd_sizes(self):
-        self.assert_decodes([
-            self.saved(f"s{subsampling}-{width}x{height}.jpg", photo(width, height, width),
-                       quality=quality, subsampling=subsampling)
-            for subsampling in (0, 1, 2)
-            for width, height, quality in ((97, 61, 75), (128, 96, 95), (33, 50, 30))
-        ])
-
-    def test_progressive_and_grey(self):
-        self.assert_decodes([
-            self.saved("progressive.jpg", photo(97, 61, 1), progressive=True),
-            self.saved("grey.jpg", photo(97, 61, 2).convert("L")),
-        ])
-
-    def test_cmyk_and_ycck(self):
-        cmyk = photo(97, 61, 3).convert("CMYK")
-        self.assert_decodes([
-            self.saved("cmyk.jpg", cmyk),
-            self.saved("cmyk-inverted.jpg", cmyk.point(lambda level: 255 - level)),
-            self.ycck("ycck.jpg", photo(97, 61, 3)),
-        ])
-
-    def ycck(self, name, image):
-        """Adobe's four channels: the marker of a CMYK file says that it is YCCK. Pillow writes none itself."""
-        path = self.saved(name, image.convert("CMYK"))
-        contents = path.read_bytes()
-        marker = contents.index(b"Adobe") + 11  # the byte that names the transform
-        self.assertEqual(contents[marker], 0)
-        path.write_bytes(contents[:marker] + b"\2" + contents[marker + 1:])
-        return path
-
-    def test_exif_orientation_is_ignored(self):
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        self.assert_decodes([self.saved("turned.jpg", photo(97, 61, 4), exif=exif)])
-
-
-class Oddities(FileTest):
-    """What stands among ImageNet's files, or came to stand there, is read as Pillow reads it or refused as Pillow does."""
-
-    def test_png_under_the_name_of_a_jpeg(self):
-        self.assert_decodes([self.saved("named.JPEG", photo(97, 61, 8), format="PNG")])
-
-    def test_pngs_of_every_kind(self):
-        image = photo(97, 61, 9)
-        alpha = image.copy()
-        alpha.putalpha(noise(97, 61, 1).convert("L"))
-        wide = Image.fromarray(np.random.default_rng(3).integers(0, 65536, (61, 97), dtype=np.uint16))
-        palette = image.quantize(37)
-        self.assert_decodes([
-            self.saved("grey.png", image.convert("L")),
-            self.saved("grey-alpha.png", alpha.convert("LA")),
-            self.saved("alpha.png", alpha),
-            self.saved("palette.png", palette),
-            self.saved("palette-clear.png", palette, transparency=3),
-            self.saved("palette-levels.png", palette, transparency=bytes(range(0, 250, 10))),
-            self.saved("few-colours.png", image.quantize(3), bits=2),
-            self.saved("one-bit.png", image.convert("1")),
-            self.saved("wide-grey.png", wide),
-            self.saved("clear-colour.png", image, transparency=image.getpixel((5, 5))),
-            self.saved("grey-clear.png", image.convert("L"), transparency=77),
-        ])
-
-    def reads(self, path):
-        """Whether Pillow gives pixels for the file, and whether we do."""
-        try:
-            Image.open(path).convert("RGB")
-            pillow = True
-        except (OSError, SyntaxError, Image.DecompressionBombError):
-            pillow = False
-        try:
-            self.preview(path, "Brightness", (1.0,), path.stem)
-            return pillow, True
-        except LockstepFailed as failed:
-            self.assertIn("E205", str(failed))
-            return pillow, False
-
-    def assert_cuts_as_pillow(self, path, cuts):
-        contents = path.read_bytes()
-        paths = []
-        for cut in cuts:
-            paths.append(self.folder / f"{path.stem}-less-{cut}{path.suffix}")
-            paths[-1].write_bytes(contents[: len(contents) - cut])
-        for cut_path, (pillow, ours) in zip(paths, in_parallel(self.reads, paths)):
-            self.assertEqual(ours, pillow, cut_path.name)
-
-    def test_truncated_tails(self):
-        image = photo(97, 61, 10)
-        cuts = (*range(0, 14), 100, 1000)
-        self.assert_cuts_as_pillow(self.saved("tail.jpg", image), cuts)
-        self.assert_cuts_as_pillow(self.saved("tail-progressive.jpg", image, progressive=True), cuts)
-        # Of a PNG we want the compressed stream whole; Pillow does without its last five bytes (17 to 21 here).
-        self.assert_cuts_as_pillow(self.saved("tail.png", image), (*range(0, 17), *range(22, 30), 100, 1000))
-
-    def test_bytes_after_the_end(self):
-        for name in ("after.jpg", "after.png"):
-            path = self.saved(name, photo(97, 61, 11))
-            path.write_bytes(path.read_bytes() + b"and more" * 50)
-            self.assert_decodes([path])
-
-    def test_claims_of_sixty_thousand_pixels_a_side(self):
-        jpeg = self.saved("claims.jpg", photo(97, 61, 12))
-        contents = bytearray(jpeg.read_bytes())
-        frame = contents.index(b"\xff\xc0")
-        contents[frame + 5 : frame + 9] = (60000).to_bytes(2, "big") * 2
-        jpeg.write_bytes(contents)
-        png = self.saved("claims.png", photo(97, 61, 12))
-        contents = bytearray(png.read_bytes())
-        contents[16:24] = (60000).to_bytes(4, "big") * 2
-        contents[29:33] = zlib.crc32(contents[12:29]).to_bytes(4, "big")
-        png.write_bytes(contents)
-        for path in (jpeg, png):
-            self.assertEqual(self.reads(path), (False, False), path.name)
 
 
 if __name__ == "__main__":

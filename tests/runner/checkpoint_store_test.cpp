@@ -19,13 +19,14 @@ namespace {
 
 void save(const CheckpointStore& store, int64_t step, const Retention& keep = {.newest = 100},
           const std::map<std::string, double>& evaluation = {}) {
-  store.save({.progress = {.step = step, .samples = 10 * step, .seconds = 0.5},
-              .recipe = {{"seed", 1}},
-              .evaluation = evaluation},
-             keep, [step](const std::filesystem::path& folder) {
-               write_file(folder / "a.bin", "weights of step " + std::to_string(step));
-               write_file(folder / "b.bin", std::string(1000, 'b'));
-             });
+  store.save(
+      {.progress = {.step = step, .samples = 10 * step, .seconds = 0.5},
+       .recipe = {{"seed", 1}},
+       .evaluation = evaluation},
+      keep, [step](const std::filesystem::path& folder) -> Manifest::Files {
+        return {{"a.bin", write_file(folder / "a.bin", "weights of step " + std::to_string(step))},
+                {"b.bin", write_file(folder / "b.bin", std::string(1000, 'b'))}};
+      });
 }
 
 const auto kNoReport = [](const std::string&) {};
@@ -34,7 +35,7 @@ TEST(CheckpointStore, GivesBackWhatWasSaved) {
   const TemporaryFolder folder;
   const CheckpointStore store(folder.path());
   save(store, 7);
-  const Manifest manifest = verify_checkpoint(store.newest_sound(kNoReport));
+  const Manifest manifest = verify_checkpoint(store.newest_sound(kNoReport).path);
   EXPECT_EQ(manifest.progress.step, 7);
   EXPECT_EQ(manifest.progress.samples, 70);
   EXPECT_EQ(manifest.progress.seconds, 0.5);
@@ -78,20 +79,63 @@ TEST(CheckpointStore, WhatIsNoNumberIsNeverTheBest) {
   EXPECT_EQ(verify_checkpoint(store.path(1)).evaluation.at("top1"), 5.0);
 }
 
+TEST(CheckpointStore, RoomForAllThatIsKeptIsLookedFor) {
+  const TemporaryFolder folder;
+  const CheckpointStore store(folder.path() / "checkpoints");
+  std::vector<std::string> reports;
+  const auto report = [&](const std::string& text) { reports.push_back(text); };
+  const auto available = static_cast<int64_t>(std::filesystem::space(folder.path()).available);
+  store.probe(available / 8, {.newest = 2}, report);
+  EXPECT_TRUE(reports.empty());
+  store.probe(available / 2, {.newest = 3}, report);
+  ASSERT_EQ(reports.size(), 1u);
+  EXPECT_NE(reports[0].find("4 more checkpoints"), std::string::npos);
+  EXPECT_THROW(store.probe(2 * available, {.newest = 1}, report), WriteError);
+}
+
 TEST(CheckpointStore, AFailedWriteLeavesTheOldOnes) {
   const TemporaryFolder folder;
   const CheckpointStore store(folder.path());
   save(store, 5, {.newest = 1});
   EXPECT_THROW(store.save({.progress = {.step = 6}}, {.newest = 1},
-                          [](const std::filesystem::path& aside) {
+                          [](const std::filesystem::path& aside) -> Manifest::Files {
                             write_file(aside / "a.bin", "half");
                             throw WriteError("E501", "the disk is full");
                           }),
                WriteError);
   EXPECT_EQ(store.steps(), std::vector<int64_t>{5});
-  EXPECT_EQ(store.newest_sound(kNoReport), store.path(5));
+  EXPECT_EQ(store.newest_sound(kNoReport).path, store.path(5));
   save(store, 6, {.newest = 1});
   EXPECT_EQ(store.steps(), std::vector<int64_t>{6});
+}
+
+// A disk that says that it wrote, and did not.
+TEST(CheckpointStore, WhatIsReadBackOtherwiseIsNotNamed) {
+  const TemporaryFolder folder;
+  const CheckpointStore store(folder.path());
+  save(store, 5, {.newest = 1});
+  for (const char* in_place_of : {"weightz", "weight", ""}) {
+    const auto write = [in_place_of](const std::filesystem::path& aside) -> Manifest::Files {
+      const auto file = aside / "a.bin";
+      Manifest::Files files{{"a.bin", write_file(file, "weights")}};
+      std::filesystem::remove(file);
+      if (*in_place_of != '\0') std::ofstream(file) << in_place_of;
+      return files;
+    };
+    EXPECT_THROW(store.save({.progress = {.step = 6}}, {.newest = 1}, write), WriteError);
+    EXPECT_EQ(store.steps(), std::vector<int64_t>{5});
+  }
+}
+
+TEST(CheckpointStore, WhatARunFellBackFromDoesNotCount) {
+  const TemporaryFolder folder;
+  const CheckpointStore store(folder.path());
+  for (const int64_t step : {5, 10, 15}) save(store, step);
+  std::filesystem::resize_file(store.path(15) / "a.bin", 3);
+  std::filesystem::resize_file(store.path(10) / "a.bin", 3);
+  save(store, 6, {.newest = 1});  // a run that went on from step 5
+  EXPECT_EQ(store.steps(), std::vector<int64_t>{6});
+  EXPECT_EQ(store.newest_sound(kNoReport).manifest.progress.step, 6);
 }
 
 TEST(CheckpointStore, FallsBackFromWhatIsDamaged) {
@@ -102,7 +146,7 @@ TEST(CheckpointStore, FallsBackFromWhatIsDamaged) {
   std::ofstream(store.path(3) / "a.bin") << "weights of step 9";  // the same length
   std::filesystem::resize_file(store.path(2) / "b.bin", 999);
   std::vector<std::string> reports;
-  EXPECT_EQ(store.newest_sound([&](const std::string& text) { reports.push_back(text); }),
+  EXPECT_EQ(store.newest_sound([&](const std::string& text) { reports.push_back(text); }).path,
             store.path(1));
   ASSERT_EQ(reports.size(), 3u);
   EXPECT_NE(reports[0].find("a.bin"), std::string::npos);
@@ -165,8 +209,10 @@ std::string on_small_disk(const std::function<std::string(const std::filesystem:
 void save_pages(const CheckpointStore& store, int64_t step) {
   store.save({.progress = {.step = step}}, {.newest = 100},
              [](const std::filesystem::path& folder) {
+               Manifest::Files files;
                for (const char* name : {"a.bin", "b.bin"})
-                 write_file(folder / name, std::string(10000, 'x'));
+                 files[name] = write_file(folder / name, std::string(10000, 'x'));
+               return files;
              });
 }
 
@@ -190,12 +236,14 @@ TEST(CheckpointStore, AFullDiskAtAnyStageHarmsNothing) {
           } catch (const WriteError& error) {
             outcome = error.id();
           }
-          const auto newest = store.newest_sound([&](const std::string& text) { outcome += text; });
+          const auto newest =
+              store.newest_sound([&](const std::string& text) { outcome += text; }).path;
           if (outcome == "saved" && newest != store.path(2)) return "not the newest";
           verify_checkpoint(store.path(1));
           if (mount("none", disk.c_str(), "tmpfs", MS_REMOUNT, "size=1m") != 0) return "no remount";
           save_pages(store, 3);
-          return store.newest_sound(kNoReport) == store.path(3) ? outcome : "not saved with room";
+          return store.newest_sound(kNoReport).path == store.path(3) ? outcome
+                                                                     : "not saved with room";
         });
     ASSERT_TRUE(said == "saved" || said == "E501") << pages << ": " << said;
     (said == "saved" ? saved : failed) += 1;

@@ -43,8 +43,8 @@ class DataPath : public testing::Test {
     options.classes = 2;
     options.size = 32;
     options.rand_augment = "rand-m7-mstd0.5-inc1";
-    const auto maker = jobs::make_rsb_training_batches(options);
-    const Sampler sampler({.seed = 1, .samples = kPictures, .batch_size = 8, .shards = 1});
+    const auto maker = jobs::make_rsb_training_batches(options, jobs::Precision::fp32);
+    const Sampler sampler({.seed = 1, .samples = set.size(), .batch_size = 8, .shards = 1});
     const auto plan = [&](int64_t step) -> std::optional<ShardPlan> {
       if (step >= epochs * sampler.steps_per_epoch()) return std::nullopt;
       ShardPlan shard{.key = {.step = step}, .samples = {}};
@@ -117,6 +117,27 @@ TEST_F(DataPath, OpensEachShardOnceAndEachFileAtMostOnceAnEpoch) {
   load(packed, 3, [] {});
   EXPECT_EQ(of_files.count(), 0);
   EXPECT_EQ(of_shards.count(), 2);
+}
+
+// A thousandth of the files' own opens, and no more.
+TEST_F(DataPath, OpensAsManyFilesAsThereAreShardsForAThousandPictures) {
+  const std::filesystem::path many = folder_.path() / "many", shards = folder_.path() / "shards";
+  for (const auto& file : std::filesystem::recursive_directory_iterator(folder_.path() / "set")) {
+    if (!file.is_regular_file()) continue;
+    const std::filesystem::path name = file.path().filename();
+    const std::filesystem::path label = many / file.path().parent_path().filename();
+    std::filesystem::create_directories(label);
+    for (int i = 0; i < 11; ++i) {
+      std::filesystem::create_hard_link(file.path(), label / (std::to_string(i) + name.string()));
+    }
+  }
+  const Dataset set = Dataset::open(many, Labels::needed);
+  ASSERT_EQ(set.size(), 1056);
+  pack(set, shards, {.pictures = 1056, .threads = 2});
+  const Dataset packed = Dataset::open(shards, Labels::needed);
+  Opens opens({shards});
+  load(packed, 1, [] {});
+  EXPECT_EQ(opens.count(), 1);
 }
 
 }  // namespace

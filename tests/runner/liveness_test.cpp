@@ -1,10 +1,17 @@
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <functional>
 
 #include "comm/error.h"
 #include "runner/files.h"
 #include "runner/liveness/diagnosis.h"
 #include "runner/liveness/rank_block.h"
+#include "runner/liveness/rank_signal.h"
 #include "runner/liveness/scores.h"
+#include "runner/liveness/watcher.h"
 #include "runner/process_state.h"
 #include "tests/runner/support.h"
 
@@ -45,6 +52,53 @@ TEST(Diagnosis, AnEarlierStepIsBehindALaterOne) {
   // Rank 0 sums step 8; rank 1 still writes a checkpoint after step 7's update.
   const Diagnosis found = diagnose_hang({view(0, Phase::sum, 7), view(1, Phase::checkpoint, 6)});
   EXPECT_EQ(found.suspects, std::vector<int>{1});
+}
+
+TEST(Diagnosis, WhatFollowsAnUpdateIsBeforeTheNextStep) {
+  const Diagnosis found = diagnose_hang(
+      {view(0, Phase::checkpoint, 10), view(1, Phase::sum, 10), view(2, Phase::data, 10)});
+  EXPECT_EQ(found.suspects, (std::vector<int>{0, 2}));
+  EXPECT_NE(found.text.find("rank 0 on a (process 100) has been in checkpoint of step 10 for"),
+            std::string::npos);
+  EXPECT_NE(found.text.find("rank 2 on b (process 102) has been in data of step 11 for"),
+            std::string::npos);
+}
+
+TEST(Diagnosis, WhereAllEvaluateNobodyIsAccused) {
+  const Diagnosis found =
+      diagnose_hang({view(0, Phase::evaluation, 12), view(1, Phase::evaluation, 12)});
+  EXPECT_TRUE(found.suspects.empty());
+  EXPECT_NE(found.text.find("all 2 ranks entered evaluation of step 12 34 s ago"),
+            std::string::npos);
+}
+
+TEST(Hangs, WhoWaitsForALongCheckpointDoesNot) {
+  const RankView waits = view(1, Phase::sum, 10);
+  RankView writes = view(0, Phase::checkpoint, 10);
+  writes.limit_seconds = 600.0;
+  EXPECT_FALSE(hangs(waits, {writes, waits}));
+  writes.state = "stopped by a signal";
+  EXPECT_TRUE(hangs(waits, {writes, waits}));
+  writes.state = "running";
+  writes.seconds = 601.0;
+  EXPECT_TRUE(hangs(waits, {writes, waits}));
+  EXPECT_TRUE(hangs(writes, {writes, waits}));
+  EXPECT_TRUE(hangs(waits, {waits, view(0, Phase::sum, 10)}));
+  RankView in_time = waits;
+  in_time.seconds = 29.0;
+  EXPECT_FALSE(hangs(in_time, {in_time, view(0, Phase::sum, 10)}));
+}
+
+TEST(Limit, OfACheckpointIsNotLearnedFromShortOnes) {
+  EXPECT_EQ(limit_seconds(Phase::checkpoint, 0.01, 60.0), 600.0);
+  EXPECT_EQ(limit_seconds(Phase::checkpoint, 0.0, 60.0), 600.0);
+  EXPECT_EQ(limit_seconds(Phase::checkpoint, 200.0, 60.0), 1000.0);
+  EXPECT_EQ(limit_seconds(Phase::data, 0.01, 60.0), 60.0);
+  EXPECT_EQ(limit_seconds(Phase::data, 20.0, 60.0), 100.0);
+  EXPECT_EQ(limit_seconds(Phase::data, 0.0, 60.0), 600.0);
+  EXPECT_EQ(limit_seconds(Phase::evaluation, 0.0, 60.0), 0.0);
+  EXPECT_EQ(limit_seconds(Phase::setup, 0.0, 60.0), 0.0);
+  EXPECT_EQ(limit_seconds(Phase::sum, 20.0, 0.0), 0.0);
 }
 
 TEST(Diagnosis, WhereAllWaitNobodyIsAccused) {
@@ -153,6 +207,83 @@ TEST(Scores, AreOfTheWindowAlone) {
   EXPECT_EQ(second[0].slow_windows, 1);
   EXPECT_EQ(second[1].slow_windows, 0);
   EXPECT_TRUE(scores.of_window({computed(0, 20, 6.0), computed(1, 15, 7.0)}).empty());
+}
+
+// A node of ranks that are processes of their own, with its watcher in this one.
+class WatcherTest : public testing::Test {
+ protected:
+  // A rank that does `work` when it has its block.
+  int start(const std::function<void(RankBlock&)>& work) {
+    const int rank = options_.ranks++;
+    const pid_t process = fork();
+    if (process != 0) return process;
+    const auto file = options_.blocks / ("rank-0000" + std::to_string(rank));
+    RankBlock block = RankBlock::create(file.string() + ".block", rank);
+    obey_rank_requests(file.string() + ".stacks");
+    work(block);
+    for (;;) pause();
+  }
+
+  // How a rank ended.
+  static int status_of(int process) {
+    int status = 0;
+    waitpid(process, &status, 0);
+    return status;
+  }
+
+  std::string watch() {
+    testing::internal::CaptureStderr();
+    watch_node(options_);
+    return testing::internal::GetCapturedStderr();
+  }
+
+  const TemporaryFolder folder_;
+  WatchOptions options_{.blocks = folder_.path(),
+                        .run = RunDirectory{folder_.path() / "run"},
+                        .launch = "1",
+                        .hang_seconds = 0.1,
+                        .scores_seconds = 0.0,
+                        .starter = getppid()};
+};
+
+TEST_F(WatcherTest, EndsWhoHangsAlsoWhereNothingCanBeWritten) {
+  for (const char* run : {"run", "/proc/run"}) {
+    options_.run = RunDirectory{folder_.path() / run};
+    options_.ranks = 0;
+    const int rank = start([](RankBlock& block) { block.enter(Phase::data, 3); });
+    const std::string said = watch();
+    EXPECT_NE(said.find("error[E801]: rank 0 on"), std::string::npos) << said;
+    EXPECT_NE(said.find("in data of step 4"), std::string::npos) << said;
+    const int status = status_of(rank);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 70) << status;
+  }
+}
+
+TEST_F(WatcherTest, WhoLostAnotherEndsWithTheCodeForIt) {
+  options_.hang_seconds = 60.0;
+  const int survivor = start([](RankBlock& block) { block.enter(Phase::sum, 3); });
+  const int lost = start([](RankBlock& block) {
+    block.enter(Phase::compute, 3);
+    raise(SIGKILL);
+  });
+  const std::string said = watch();
+  EXPECT_NE(said.find("error[E802]: rank 1 on"), std::string::npos) << said;
+  EXPECT_EQ(said.find("error[", said.find("error[") + 1), std::string::npos) << said;
+  const int status = status_of(survivor);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 72) << status;
+  EXPECT_TRUE(WIFSIGNALED(status_of(lost)));
+  std::string record;
+  for (const auto& file : std::filesystem::directory_iterator(options_.run.postmortem() / "1")) {
+    if (file.path().extension() == ".json" && file.path().stem() != "report")
+      record = read_text(file.path());
+  }
+  EXPECT_NE(record.find("thread "), std::string::npos) << record;  // of the one that was left
+}
+
+TEST_F(WatcherTest, EndsWhereItsStarterWasGoneBeforeItBegan) {
+  options_.ranks = 2;
+  options_.starter = 1 << 30;
+  EXPECT_EQ(watch(), "");
 }
 
 TEST(ProcessState, IsTheKernels) {

@@ -2,13 +2,21 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <fstream>
+#include <functional>
+#include <mutex>
 #include <numeric>
 #include <set>
+#include <string_view>
+#include <thread>
 
 #include "comm/error.h"
 #include "jobs/pixels/image.h"
+#include "runner/processor_cores.h"
 #include "tests/runner/support.h"
 
 namespace lockstep::runner {
@@ -23,6 +31,7 @@ class CountingMaker final : public jobs::BatchMaker {
   void make_samples(std::span<const std::byte> file, int64_t,
                     std::span<const jobs::SamplePlace> places, jobs::MakerSeconds&) const override {
     if (file.empty()) throw pixels::ImageError("the file is empty");
+    if (file.size() == 24) be_large();
     for (const auto& [key, index, arrays] : places) samples(arrays)[index] = key.sample;
     made += static_cast<int64_t>(places.size());
     ++decoded;
@@ -36,7 +45,19 @@ class CountingMaker final : public jobs::BatchMaker {
     return reinterpret_cast<int64_t*>(arrays[0].data());
   }
 
-  mutable std::atomic<int64_t> made = 0, decoded = 0;
+  // Waits until so many samples are made, for a minute at most.
+  bool is_made(int64_t count) const {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    while (made < count && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    return made >= count;
+  }
+  void be_large() const {
+    most_large_at_once = std::max<int64_t>(most_large_at_once, ++large);
+    for (int i = 0; i < 100; ++i) std::this_thread::yield();  // others come, if they may
+    --large;
+  }
+
+  mutable std::atomic<int64_t> made = 0, decoded = 0, large = 0, most_large_at_once = 0;
 };
 
 // Tells of each row whose label it got and whose draws.
@@ -199,6 +220,119 @@ TEST_F(LoaderTest, PutsTheNextReadablePictureInThePlaceOfOneThatIsNot) {
     for (const UnreadableSample& picture : slot->unreadable) unreadable.insert(picture.sample);
     EXPECT_EQ(unreadable, (std::set<int64_t>{3, 4, 27, 39}));
   }
+}
+
+// A set whose files come as a test lets them.
+class GatedDataset final : public Dataset {
+ public:
+  using Gate = std::function<void(int64_t sample)>;
+  GatedDataset(Dataset set, Gate gate) : Dataset(std::move(set)), gate_(std::move(gate)) {}
+  void read(int64_t sample, std::vector<std::byte>& bytes) const override {
+    gate_(sample);
+    Dataset::read(sample, bytes);
+  }
+
+ private:
+  Gate gate_;
+};
+
+// Opens when it was told so often; says whether that came about within a minute.
+class Turnstile {
+ public:
+  void arrive() {
+    const std::lock_guard lock(mutex_);
+    ++arrived_;
+    changed_.notify_all();
+  }
+  bool wait_for(int64_t count) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::minutes(1), [&] { return arrived_ >= count; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int64_t arrived_ = 0;
+};
+
+std::optional<ShardPlan> tens(int64_t k) {
+  if (k >= 4) return std::nullopt;
+  ShardPlan shard{.key = {.step = k}, .samples = {}};
+  for (int64_t i = 0; i < 10; ++i) shard.samples.push_back({.sample = 10 * k + i});
+  return shard;
+}
+
+TEST_F(LoaderTest, ReadsThirtyFilesAtOnce) {
+  Turnstile all;
+  std::atomic<bool> together = true;
+  const GatedDataset set(open(), [&](int64_t sample) {
+    if (sample >= 30) return;  // three slots of ten; the next only when one of them is free
+    all.arrive();
+    if (!all.wait_for(30)) together = false;
+  });
+  const CountingMaker maker;
+  Loader loader({set, maker}, 10, tens, 1, 3);
+  while (loader.next() != nullptr) loader.release();
+  EXPECT_TRUE(together);
+}
+
+TEST_F(LoaderTest, ReadsNothingOnTheThreadThatTrains) {
+  std::ofstream(folder_.path() / "a" / "3.jpg", std::ios::trunc);  // another is read in its place
+  std::mutex mutex;
+  std::set<std::thread::id> readers;
+  const GatedDataset set(open(), [&](int64_t) {
+    const std::lock_guard lock(mutex);
+    readers.insert(std::this_thread::get_id());
+  });
+  const CountingMaker maker;
+  Loader loader({set, maker, 4}, 10, tens, 2, 3);
+  while (loader.next() != nullptr) loader.release();
+  EXPECT_FALSE(readers.empty());
+  EXPECT_FALSE(readers.contains(std::this_thread::get_id()));
+}
+
+TEST_F(LoaderTest, ASlowFileDelaysNoOtherSample) {
+  const CountingMaker maker;
+  bool others_were_made = false;
+  const GatedDataset set(open(), [&](int64_t sample) {
+    if (sample == 0) others_were_made = maker.is_made(29);  // the rest of three slots of ten
+  });
+  Loader loader({set, maker}, 10, tens, 1, 3);
+  ASSERT_NE(loader.next(), nullptr);
+  EXPECT_TRUE(others_were_made);
+}
+
+// A PNG's header, of which more is not looked at: 100 megapixels.
+void write_large_picture(const std::filesystem::path& file) {
+  constexpr std::string_view kHeader("\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x27\x10\0\0\x27\x10", 24);
+  std::ofstream(file, std::ios::trunc) << kHeader;
+}
+
+TEST_F(LoaderTest, MakesLargePicturesOneAtATime) {
+  for (int i = 0; i < 20; ++i) {
+    write_large_picture(folder_.path() / "a" / (std::to_string(i) + ".jpg"));
+  }
+  const Dataset set = open();
+  const CountingMaker maker;
+  Loader loader({set, maker}, 10, tens, 6, 3);
+  while (loader.next() != nullptr) loader.release();
+  EXPECT_EQ(maker.made, 40);
+  EXPECT_EQ(maker.most_large_at_once, 1);
+}
+
+TEST_F(LoaderTest, RunsWhereItIsTold) {
+  const std::vector<int> mine = allowed_cores();
+  std::mutex mutex;
+  std::set<std::vector<int>> seen;
+  const GatedDataset set(open(), [&](int64_t) {
+    const std::lock_guard lock(mutex);
+    seen.insert(allowed_cores());
+  });
+  const CountingMaker maker;
+  Loader loader({set, maker}, 10, tens, 2, 3, {.cores = {mine.back()}, .pages = {}});
+  while (loader.next() != nullptr) loader.release();
+  EXPECT_EQ(seen, (std::set<std::vector<int>>{{mine.back()}}));
+  EXPECT_EQ(allowed_cores(), mine);
 }
 
 TEST_F(LoaderTest, EndsWhereTooManyInARowAreUnreadable) {

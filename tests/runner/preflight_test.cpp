@@ -110,6 +110,15 @@ TEST(Preflight, ClocksAreCompared) {
   EXPECT_EQ(only_finding(ranks).text, "the clock of b is 2.5 s ahead of that of a");
 }
 
+TEST(Preflight, ASumThatTakesOneRankLongIsNamed) {
+  std::vector<RankFacts> ranks = sound_ranks();
+  ranks[2].sum_seconds = 0.03;  // three times the others, and some milliseconds for chance
+  EXPECT_EQ(only_finding(ranks).check, "");
+  ranks[2].sum_seconds = 0.05;
+  EXPECT_EQ(only_finding(ranks).text,
+            "1 MB over 4 ranks took rank 2 on b 50.0 ms, half of the ranks 10.0 ms");
+}
+
 TEST(Preflight, WhatSeveralRanksFindIsSaidOnce) {
   std::vector<RankFacts> ranks = sound_ranks();
   for (const int rank : {1, 3})

@@ -92,12 +92,15 @@ TEST_F(SnapshotTest, OneChangedBitInAnyArenaMakesItNone) {
 TEST_F(SnapshotTest, KeepsNothingThatIsNotFinite) {
   Snapshot copy(model_.arenas, file_);
   take(copy);
-  for (const float value :
-       {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::quiet_NaN()}) {
-    at::Tensor last = model_.arenas.parameters.narrow(0, model_.arenas.parameters.numel() - 1, 1);
+  float value = std::numeric_limits<float>::infinity();
+  for (const at::Tensor& arena : model_.arenas.all()) {  // parameters, moments, averages
+    at::Tensor last = arena.narrow(0, arena.numel() - 1, 1);
+    const at::Tensor before = last.clone();
     last.fill_(value);
     EXPECT_FALSE(copy.copy(model_.arenas));
     EXPECT_FALSE(copy.progress());
+    last.copy_(before);
+    value = -std::numeric_limits<float>::quiet_NaN();
   }
 }
 

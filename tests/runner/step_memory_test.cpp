@@ -58,7 +58,8 @@ TEST_P(StepMemory, IsTheSameAfterEveryStep) {
   const auto communicator = comm::make_single_communicator();
   Step step(*model.job, model.arenas, plan.options.update, {}, *communicator, plan.options.shards);
   const ShardMemory memory = draw_batch(plan);
-  const auto fields = plan.job->training_batches()->fields(plan.sampler.shard_batch_size());
+  const auto fields =
+      plan.job->training_batches(plan.options.precision)->fields(plan.sampler.shard_batch_size());
   const jobs::Tensors batch = batch_tensors(fields, memory.arrays(), at::kCPU);
   size_t settled = 0;
   for (int64_t k = 0; k < 20; ++k) {

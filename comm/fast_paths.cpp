@@ -1,9 +1,9 @@
-#include "runner/fast_paths.h"
+#include "comm/fast_paths.h"
 
 #include <cstdlib>
 #include <string>
 
-namespace lockstep::runner {
+namespace lockstep {
 
 bool takes_fast_path(std::string_view name) {
   const char* plain = std::getenv("LOCKSTEP_PLAIN");
@@ -15,4 +15,4 @@ bool takes_fast_path(std::string_view name) {
   return !has(name) && !has("all");
 }
 
-}  // namespace lockstep::runner
+}  // namespace lockstep

@@ -1,0 +1,49 @@
+#include "runner/run_description.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <random>
+
+#include "runner/files.h"
+
+namespace lockstep::runner {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+void add(const RunDirectory& run, const Json& entries) {
+  Json description = read_description(run);
+  if (description.empty()) return;  // the launch came to nothing
+  description.update(entries);
+  try {
+    replace_file(run.description(), description.dump(1) + "\n");
+  } catch (const WriteError& problem) {
+    std::fprintf(stderr, "warning: the run's end is not in run.json: %s\n", problem.what());
+  }
+}
+
+}  // namespace
+
+Json read_description(const RunDirectory& run) {
+  Json json = Json::parse(text_or_nothing(run.description()), nullptr, /*allow_exceptions=*/false);
+  return json.is_object() ? json : Json::object();
+}
+
+std::string new_run_id() {
+  std::random_device random;
+  return fmt::format("{:08x}{:08x}", random(), random());
+}
+
+void note_end(const RunDirectory& run, ExitCode code) {
+  add(run, {{"exit_code", static_cast<int>(code)}});
+}
+
+void note_failure(const RunDirectory& run, const Error& error, int rank) {
+  add(run,
+      {{"exit_code", static_cast<int>(error.exit_code())},
+       {"error",
+        {{"id", error.id()}, {"message", error.what()}, {"help", error.help()}, {"rank", rank}}}});
+}
+
+}  // namespace lockstep::runner

@@ -1,0 +1,23 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "comm/error.h"
+#include "runner/run_directory.h"
+
+namespace lockstep::runner {
+
+/// RUN/run.json as an object; an empty one where there is none, or one that cannot be read.
+nlohmann::ordered_json read_description(const RunDirectory& run);
+
+/// Tells a run from all others, and with it the copies that it left in memory.
+std::string new_run_id();
+
+/// How the launch under way ended, into run.json: without it, it died (`lockstep status`). What
+/// keeps it from being written is a warning.
+void note_end(const RunDirectory& run, ExitCode code);
+/// The same of an error that `rank` found.
+void note_failure(const RunDirectory& run, const Error& error, int rank);
+
+}  // namespace lockstep::runner
