@@ -39,9 +39,11 @@ void add_resume(CLI::App& app, Chosen& chosen) {
       "go on from the newest sound checkpoint, on any number of ranks that divides the shards");
   verb->add_option("RUN", options->run, "the run's folder")->required();
   verb->add_option("--allow-change", options->allowed_changes,
-                   "a key of the recipe that --set may change though the numbers will be others")
+                   "a key of the recipe that --set may change though the numbers will be others; "
+                   "repeatable")
       ->type_name("KEY")
-      ->expected(1);
+      ->type_size(1)
+      ->allow_extra_args(false);
   add_deadline(*verb, options->deadline);
   add_overrides(*verb, options->overrides);
   verb->callback(
