@@ -20,7 +20,7 @@ PROGRAMS = ("lockstep mpirun srun sbatch scontrol scancel cmake tensorboard find
 FOREIGN = ("torchrun", "python", "composer")
 
 # As they stand, but for these names.
-NAMES = {"RECIPE": "jobs/rsb/recipes/a3_resnet50.toml", "RUN...": "runs/a3 runs/dino", "RUN": "runs/a3", "SET": "data/train",
+NAMES = {"RECIPE": "runs/a3/recipe.toml", "RUN...": "runs/a3 runs/dino", "RUN": "runs/a3", "SET": "data/train",
          "OUT": "out", "DIR": "out", "VERB": "train", "F.safetensors": "weights.safetensors", "S": "0.05",
          "/shared/targets": "targets", "/etc/grafana": "etc/grafana", "/var/lib/grafana": "lib/grafana"}
 RUN_HERE = """
