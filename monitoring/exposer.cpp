@@ -16,7 +16,7 @@ namespace lockstep::monitoring {
 namespace {
 
 // Making a page costs more than all else of a request.
-constexpr std::chrono::milliseconds kFresh{100};
+constexpr std::chrono::milliseconds kFresh{250};
 
 }  // namespace
 

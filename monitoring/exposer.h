@@ -13,7 +13,7 @@ class Collectable;
 namespace lockstep::monitoring {
 
 /// A Prometheus endpoint, /metrics over HTTP, served by threads of its own. A page is at most a
-/// tenth of a second old, however often it is asked for. A failure of it never stops a run: what
+/// quarter of a second old, however often it is asked for. A failure of it never stops a run: what
 /// could not be opened says why in failure().
 class Exposer {
  public:

@@ -6,6 +6,6 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 "$root/deploy/setup.sh"
 "$root/deploy/build.sh" all
 
-# Two ranks with a thread each fill the machine: the tests that use mpirun run alone.
+# Tests that something must reach in time run alone.
 cd "$root/build"
 ctest --output-on-failure --no-tests=error --parallel "$(nproc)" ${1:+--tests-regex "$1"}

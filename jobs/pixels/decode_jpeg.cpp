@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <csetjmp>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -104,6 +105,9 @@ bool read_jpeg_rows(jpeg_decompress_struct& jpeg, JpegErrors& errors, int first_
     jpeg_read_scanlines(&jpeg, &target, 1);
     if (cmyk != nullptr) cmyk_to_rgb(cmyk, image.width, image.row(y));
   }
+  const bool all_by_libjpeg =
+      jpeg.client_data == nullptr && jpeg.output_scanline == jpeg.output_height;
+  if (all_by_libjpeg) jpeg_finish_decompress(&jpeg);  // where markers that are none come to light
   return true;
 }
 
@@ -113,6 +117,20 @@ bool has_end(const jpeg_source_mgr& source) {
   for (size_t count = source.bytes_in_buffer; count >= 2; --count) {
     const JOCTET* last = source.next_input_byte + count;
     if (last[-2] == 0xFF && last[-1] == JPEG_EOI) return true;
+  }
+  return false;
+}
+
+// Whether the first marker after the coded pixels, which restarts may divide, is that of the end.
+bool ends_as_it_should(const jpeg_source_mgr& source, bool restarts) {
+  const JOCTET* at = source.next_input_byte;
+  const JOCTET* const end = at + source.bytes_in_buffer;
+  while (at < end) {
+    at = static_cast<const JOCTET*>(std::memchr(at, 0xFF, static_cast<size_t>(end - at)));
+    if (at == nullptr || ++at == end) return false;
+    const bool restart = *at >= JPEG_RST0 && *at <= JPEG_RST0 + 7;
+    if (*at == 0x00 || *at == 0xFF || (restarts && restart)) continue;
+    return *at == JPEG_EOI;
   }
   return false;
 }
@@ -158,8 +176,13 @@ class Jpeg {
     jpeg_calc_output_dimensions(&jpeg_);
     const auto width = static_cast<int>(jpeg_.output_width);
     Box window = can_crop() ? window_around(box, jpeg_) : Box{0, 0, width, box.top + box.height};
+    const bool one_scan = !jpeg_has_multiple_scans(&jpeg_);
+    if (one_scan && codes == Huffman::ours &&
+        !ends_as_it_should(*jpeg_.src, jpeg_.restart_interval != 0)) {
+      return std::nullopt;  // libjpeg knows whether the rest is an error
+    }
     static const bool fast = takes_fast_path("pixels");
-    const bool ours = fast && codes == Huffman::ours && !jpeg_has_multiple_scans(&jpeg_);
+    const bool ours = fast && codes == Huffman::ours && one_scan;
     const auto huffman = ours ? std::make_unique_for_overwrite<HuffmanDecoder>() : nullptr;
     if (!start_jpeg(jpeg_, errors_, huffman.get(), window)) throw ImageError(errors_.message);
     Image image(window.width, window.height);

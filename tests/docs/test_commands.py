@@ -81,6 +81,7 @@ ELSEWHERE = {
         scancel JOB
         scontrol requeue JOB""",
     "integration/test_requests.py": """
+        lockstep resume RUN --set optimizer.learning_rate=1e-3 --allow-change optimizer.learning_rate
         lockstep ctl RUN stop
         lockstep ctl RUN checkpoint
         touch RUN/STOP

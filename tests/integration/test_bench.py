@@ -42,6 +42,20 @@ class Bench(RunTest):
                 self.assertAlmostEqual(answer["images_per_second_per_thread"] * 2 * ranks, answer["images_per_second"])
         self.assertEqual(self.bench("data", self.recipe, "--steps", 1000)["images"], 24 * 16)  # the whole run
 
+    def test_threads_are_the_cores_that_are_left_to_a_rank(self):
+        cores = sorted(os.sched_getaffinity(0))
+
+        def threads(ranks=1):
+            return self.bench("data", self.recipe, "--steps", 2, ranks=ranks)["threads"]
+
+        self.assertEqual(threads(), len(cores))
+        self.assertEqual(threads(ranks=2), max(1, len(cores) // 2))
+        os.sched_setaffinity(0, cores[-1:])
+        try:
+            self.assertEqual(threads(), 1)
+        finally:
+            os.sched_setaffinity(0, cores)
+
     def test_a_gpu_that_is_faster_than_the_loader_waits(self):
         slow = self.bench("data", self.recipe, "--steps", 3, "--threads", 1, "--gpu-rate", 1e9)
         self.assertGreater(slow["gpu_wait_share"], 0.99)

@@ -195,6 +195,7 @@ bool read_by_libjpeg(jpeg_decompress_struct& jpeg, LibjpegErrors& errors,
     JSAMPROW row = &rgb[row_bytes * jpeg.output_scanline];
     jpeg_read_scanlines(&jpeg, &row, 1);
   }
+  jpeg_finish_decompress(&jpeg);  // where an unknown marker comes to light
   return !errors.cut;
 }
 

@@ -138,10 +138,14 @@ class Oddities(FileTest):
         sound = self.saved("sound.jpg", photo(97, 61, 13), quality=85).read_bytes()
         progressive = self.saved("sound-progressive.jpg", photo(97, 61, 13), progressive=True).read_bytes()
         readable, paths = [], []
+        unknown_marker = sound.index(b"\xff\x00", sound.index(b"\xff\xda")) + 1
         for number in range(40):
             contents = bytearray(sound if number % 2 == 0 else progressive)
             place = generator.randrange(contents.index(b"\xff\xda") + 14, len(contents) - 2)
-            contents[place] ^= generator.randrange(1, 256)
+            if number in (0, 2, 4):
+                contents[unknown_marker] = (0x29, 0xBF, 0xF1)[number // 2]
+            else:
+                contents[place] ^= generator.randrange(1, 256)
             paths.append(self.folder / f"damaged{number}.jpg")
             paths[-1].write_bytes(contents)
         for path, (pillow, ours) in zip(paths, in_parallel(self.reads, paths)):
