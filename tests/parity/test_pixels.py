@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter, ImageOps
 from timm.data import auto_augment
 from torchvision.transforms import InterpolationMode, functional
 
-from pixel_support import PixelTest, many_colours, photo, timm_evaluation_crop
+from pixel_support import PixelTest, many_colours, noise, photo, timm_evaluation_crop
 from support import FILL, LockstepFailed
 
 MAGNITUDES = range(11)
