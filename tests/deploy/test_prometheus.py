@@ -5,7 +5,6 @@ import json
 import subprocess
 import tempfile
 import unittest
-from pathlib import Path
 
 import yaml
 

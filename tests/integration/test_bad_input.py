@@ -1,6 +1,5 @@
 """Bad input ends with its number, its place and a cure, and loses nothing."""
 
-import re
 import shutil
 import unittest
 

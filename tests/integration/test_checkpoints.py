@@ -4,9 +4,8 @@ import re
 import subprocess
 import time
 import unittest
-from pathlib import Path
 
-from support import LOCKSTEP, REPOSITORY, RunTest, SameRunTest, environment, finish, rows, run, start
+from support import LOCKSTEP, RunTest, SameRunTest, environment, finish, rows, run, start
 
 MEBIBYTE = 1 << 20
 
