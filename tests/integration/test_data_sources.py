@@ -225,8 +225,9 @@ class UnreadablePictures(RunTest):
             self.assertGreaterEqual(len(named), 3)
         self.assertIn("the file is empty", self.done.err)
         text = (self.metrics / "lockstep-reference.prom").read_text()
-        self.assertEqual([float(value) for value in
-                          re.findall(r"^lockstep_unreadable_samples_total\S* (\S+)", text, re.MULTILINE)], [len(named)])
+        counted = dict(re.findall(r'^lockstep_unreadable_samples_total\{.*kind="(\w+)".*\} (\S+)', text, re.MULTILINE))
+        self.assertEqual(set(counted), {"file", "picture"})  # not to be read, and damaged
+        self.assertEqual(sum(map(float, counted.values())), len(named))
 
     def test_the_same_weights_in_every_world(self):
         for ranks in (2, 4):
