@@ -37,7 +37,7 @@ class Recovery(SameRunTest):
 
     def test_a_streak_ends_the_run(self):
         hot = ("optimizer.name=sgd", "optimizer.learning_rate=1000", "schedule.warmup_learning_rate=1000",
-               "check.non_finite=skip", "check.limit=4")
+               "check.non_finite=skip", "check.limit=4", "checkpoint.every=20")  # a copy would tell sooner
         _, done = self.train("streak", *hot)
         self.assert_error(done, 76, "E601", "after 5 failures in a row")
 
