@@ -78,6 +78,13 @@ class Recipes(RunTest):
             with self.subTest(new=new):
                 self.refused(self.changed(old, new), 2, "E105", "case.toml:", *fragments)
 
+    def test_transformers_are_of_one_size(self):
+        vit = ("validate", self.recipe, "--set", "model.name=vit_tiny_patch16_224")
+        self.assert_error(run(*vit, "--set", "augmentation.eval_size=48"), 2, "E105", "those of 32 x 32 pixels")
+        self.assert_error(run(*vit, "--set", "augmentation.size=40", "--set", "augmentation.eval_size=40"), 2, "E105",
+                          "40 pixels are not a whole number of patches")
+        self.ok(run(*vit))
+
     def test_overrides(self):
         self.assert_error(run("validate", self.recipe, "--set", "batch.size"), 2, "E104", "KEY=VALUE")
         self.assert_error(run("validate", self.recipe, "--set", "batch.sise=8"), 2, "E103", "--set:1:1",
