@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -26,6 +27,13 @@ void fail_to(const char* what, const fs::path& path, int error) {
       "E501", fmt::format("cannot {} '{}': {}", what, path.string(), std::strerror(error)),
       error == ENOSPC || error == EDQUOT ? "free some space, or lower checkpoint.keep, then resume"
                                          : "check the folder's owner, permissions and mount");
+}
+
+bool is_at(const Descriptor& file, const fs::path& path) {
+  struct stat open {
+  }, there{};
+  return ::fstat(file.number(), &open) == 0 && ::stat(path.c_str(), &there) == 0 &&
+         open.st_dev == there.st_dev && open.st_ino == there.st_ino;
 }
 
 NewFile::NewFile(const fs::path& path)

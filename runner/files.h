@@ -27,6 +27,9 @@ class Descriptor {
   int number_;
 };
 
+/// Whether the open file is the one that has this name now.
+bool is_at(const Descriptor& file, const std::filesystem::path& path);
+
 /// By which a file is known again.
 struct FileDigest {
   int64_t bytes = 0;

@@ -23,13 +23,6 @@ namespace fs = std::filesystem;
 
 constexpr double kDay = 86400.0, kHour = 3600.0;  // seconds
 
-bool is_at(const Descriptor& file, const fs::path& path) {
-  struct stat open {
-  }, there{};
-  return ::fstat(file.number(), &open) == 0 && ::stat(path.c_str(), &there) == 0 &&
-         open.st_dev == there.st_dev && open.st_ino == there.st_ino;
-}
-
 // A folder of copies is named by its run's id; its lock says where the run is.
 bool is_wanted(const fs::path& copies) {
   if (age_seconds(copies / "lock") > kDay) return false;

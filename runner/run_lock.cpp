@@ -162,26 +162,19 @@ RunLock::~RunLock() {
   ended_.notify_one();
   toucher_.join();
   std::error_code code;
-  if (is_own()) fs::remove(file_, code);
-}
-
-bool RunLock::is_own() const {
-  struct stat mine {
-  }, there{};
-  return ::fstat(descriptor_.number(), &mine) == 0 && ::stat(file_.c_str(), &there) == 0 &&
-         mine.st_dev == there.st_dev && mine.st_ino == there.st_ino;
+  if (is_at(descriptor_, file_)) fs::remove(file_, code);
 }
 
 void RunLock::keep_touching() {
   std::unique_lock lock(mutex_);
   while (!ended_.wait_for(lock, kBetweenTouches, [this] { return ending_; })) {
     ::futimens(descriptor_.number(), nullptr);
-    lost_ = !is_own();
+    lost_ = !is_at(descriptor_, file_);
   }
 }
 
 void RunLock::require_held() const {
-  if (lost_ && !is_own()) refuse(file_);
+  if (lost_ && !is_at(descriptor_, file_)) refuse(file_);
 }
 
 bool is_owned(const RunDirectory& run) { return is_held(run.lock()); }

@@ -37,7 +37,6 @@ class RunLock {
   void require_held() const;
 
  private:
-  bool is_own() const;
   void keep_touching();
 
   std::filesystem::path file_;
