@@ -25,10 +25,12 @@ void add(const RunDirectory& run, const Json& entries) {
 
 }  // namespace
 
-Json read_description(const RunDirectory& run) {
-  Json json = Json::parse(text_or_nothing(run.description()), nullptr, /*allow_exceptions=*/false);
+Json read_object(const std::filesystem::path& file) {
+  Json json = Json::parse(text_or_nothing(file), nullptr, /*allow_exceptions=*/false);
   return json.is_object() ? json : Json::object();
 }
+
+Json read_description(const RunDirectory& run) { return read_object(run.description()); }
 
 std::string new_run_id() {
   std::random_device random;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -7,6 +8,9 @@
 #include "runner/run_directory.h"
 
 namespace lockstep::runner {
+
+/// What one of a run's files says; an empty object where there is none, or nobody can read it.
+nlohmann::ordered_json read_object(const std::filesystem::path& file);
 
 /// RUN/run.json as an object; an empty one where there is none, or one that cannot be read.
 nlohmann::ordered_json read_description(const RunDirectory& run);

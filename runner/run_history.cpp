@@ -28,10 +28,9 @@ std::string end_of_last_launch(const RunDirectory& run) {
   const nlohmann::ordered_json description = read_description(run);
   if (description.contains("exit_code"))
     return description.contains("error") ? "failed" : "stopped";
-  std::ifstream stream(run.postmortem() / description.value("launch", "") / "report.json",
-                       std::ios::binary);
-  const auto report = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
-  if (!report.is_object()) return "failed";
+  const auto report =
+      read_object(run.postmortem() / description.value("launch", "") / "report.json");
+  if (report.empty()) return "failed";
   return report.value("kind", "") == "hang" ? "hang" : "lost";
 }
 

@@ -23,12 +23,6 @@ constexpr int64_t kTail = 4 << 20;  // bytes of metrics.jsonl that are looked at
 constexpr size_t kSpeedRows = 20;   // over which a speed is taken
 constexpr double kSlow = 1.25;      // times the median that a rank may compute
 
-Json read_object(const fs::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  Json json = Json::parse(stream, nullptr, /*allow_exceptions=*/false);
-  return json.is_object() ? json : Json::object();
-}
-
 // The last rows, oldest first; a row that is being written is left out.
 std::vector<Json> last_rows(const fs::path& metrics) {
   std::vector<Json> rows;

@@ -9,6 +9,7 @@
 
 #include "runner/files.h"
 #include "runner/liveness/heartbeat.h"
+#include "runner/run_description.h"
 #include "runner/utc.h"
 
 namespace lockstep::runner {
@@ -84,9 +85,7 @@ bool Postmortem::is_found() const {
 }
 
 std::string Postmortem::said() const {
-  const Json report = Json::parse(text_or_nothing(folder_ / "report.json"), nullptr,
-                                  /*allow_exceptions=*/false);
-  return report.is_object() ? report.value("kind", "") : "";
+  return read_object(folder_ / "report.json").value("kind", "");
 }
 
 void Postmortem::leave(const std::vector<RankReport>& ranks) {
@@ -135,10 +134,8 @@ void Postmortem::say(const std::string& kind, const Diagnosis& diagnosis,
 }
 
 void Postmortem::speak() const {
-  const Json report = report_.is_object() ? report_
-                                          : Json::parse(text_or_nothing(folder_ / "report.json"),
-                                                        nullptr, /*allow_exceptions=*/false);
-  if (!report.is_object()) return;
+  const Json report = report_.is_object() ? report_ : read_object(folder_ / "report.json");
+  if (report.empty()) return;
   const std::string id = report.value("kind", "") == "hang" ? "E801" : "E802";
   std::string text = report.value("text", "");
   for (size_t at = 0; (at = text.find('\n', at)) != std::string::npos; at += 3) {
