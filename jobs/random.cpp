@@ -3,6 +3,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "jobs/philox.h"
+
 namespace lockstep::jobs {
 namespace {
 
@@ -28,32 +30,19 @@ Random::Random(uint64_t seed, Purpose purpose, uint64_t a, uint64_t b) {
 }
 
 void Random::refill() {
-  uint32_t c[4] = {counter_[0], counter_[1], counter_[2], counter_[3]};
-  uint32_t k[2] = {key_[0], key_[1]};
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{0xD2511F53u} * c[0];
-    const uint64_t p1 = uint64_t{0xCD9E8D57u} * c[2];
-    const uint32_t next[4] = {
-        static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k[0], static_cast<uint32_t>(p1),
-        static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k[1], static_cast<uint32_t>(p0)};
-    for (int i = 0; i < 4; ++i) c[i] = next[i];
-    k[0] += 0x9E3779B9u;
-    k[1] += 0xBB67AE85u;
-  }
-  for (int i = 0; i < 4; ++i) block_[i] = c[i];
+  block_ = philox(counter_, key_);
   ++counter_[0];
   used_ = 0;
 }
 
 uint32_t Random::bits() {
   if (used_ == 4) refill();
-  return block_[used_++];
+  return block_[static_cast<size_t>(used_++)];
 }
 
 double Random::uniform() {
-  const uint64_t high = bits() >> 5;
-  const uint64_t low = bits() >> 6;
-  return static_cast<double>((high << 26) | low) * 0x1.0p-53;
+  const uint32_t first = bits(), second = bits();
+  return uniform_of(first, second);
 }
 
 double Random::uniform(double low, double high) { return low + (high - low) * uniform(); }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 
@@ -42,9 +43,8 @@ class Random {
   double gamma(double shape);
   void refill();
 
-  uint32_t key_[2];
-  uint32_t counter_[4];
-  uint32_t block_[4];
+  std::array<uint32_t, 2> key_;
+  std::array<uint32_t, 4> counter_, block_;
   int used_ = 4;
 };
 

@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "comm/clones.h"
+#include "jobs/philox.h"
 #include "jobs/random.h"
 
 // Many draws at once, by vectors. Built without fused multiply-add: the same bits whatever their
@@ -20,31 +21,13 @@ struct Blocks {
   alignas(64) std::array<std::array<uint32_t, kBatch>, 4> words;
 };
 
-LOCKSTEP_CLONES void draw_blocks(const uint32_t* key, const uint32_t* counter, Blocks& blocks) {
-  auto& [c0, c1, c2, c3] = blocks.words;
+LOCKSTEP_CLONES void draw_blocks(const std::array<uint32_t, 2>& key,
+                                 const std::array<uint32_t, 4>& counter, Blocks& blocks) {
   for (size_t i = 0; i < kBatch; ++i) {
-    uint32_t a = counter[0] + static_cast<uint32_t>(i), b = counter[1], c = counter[2],
-             d = counter[3], k0 = key[0], k1 = key[1];
-    for (int round = 0; round < 10; ++round) {
-      const uint64_t p0 = uint64_t{0xD2511F53u} * a, p1 = uint64_t{0xCD9E8D57u} * c;
-      a = static_cast<uint32_t>(p1 >> 32) ^ b ^ k0;
-      c = static_cast<uint32_t>(p0 >> 32) ^ d ^ k1;
-      b = static_cast<uint32_t>(p1);
-      d = static_cast<uint32_t>(p0);
-      k0 += 0x9E3779B9u;
-      k1 += 0xBB67AE85u;
-    }
-    c0[i] = a;
-    c1[i] = b;
-    c2[i] = c;
-    c3[i] = d;
+    const std::array<uint32_t, 4> words =
+        philox({counter[0] + static_cast<uint32_t>(i), counter[1], counter[2], counter[3]}, key);
+    for (size_t w = 0; w < 4; ++w) blocks.words[w][i] = words[w];
   }
-}
-
-// As Random::uniform() has it: 27 bits of the first word, 26 of the second.
-inline double uniform_of(uint32_t first, uint32_t second) {
-  const auto high = static_cast<int32_t>(first >> 5), low = static_cast<int32_t>(second >> 6);
-  return (static_cast<double>(high) * 0x1.0p26 + static_cast<double>(low)) * 0x1.0p-53;
 }
 
 // The sum of the coefficients times the powers of t.
