@@ -52,7 +52,7 @@ class VitClassifier final : public Classifier {
 std::unique_ptr<Classifier> make_classifier(const RsbRecipe& recipe, const Tensors& parameters,
                                             const Tensors& buffers, at::ScalarType compute_type,
                                             const FastPaths& fast) {
-  if (recipe.is_vit()) {
+  if (recipe.options().is_vit()) {
     return std::make_unique<VitClassifier>(Vit(recipe.vit(), parameters, "", compute_type),
                                            Affine::of(parameters, "head"), compute_type);
   }
@@ -61,7 +61,7 @@ std::unique_ptr<Classifier> make_classifier(const RsbRecipe& recipe, const Tenso
 }
 
 void initialise_classifier(const RsbRecipe& recipe, const Tensors& parameters, uint64_t seed) {
-  if (recipe.is_vit()) return initialise_vit(parameters, "", kTimmClassToken, seed);
+  if (recipe.options().is_vit()) return initialise_vit(parameters, "", kTimmClassToken, seed);
   initialise_resnet(recipe.resnet(), parameters, "", /*zero_last_norms=*/true, seed);
 }
 

@@ -15,6 +15,8 @@ struct RsbOptions {
   double target_threshold = -1.0;  // bce: targets above become 1, others 0; negative: soft targets
   double smoothing = 0.0;
   double average_decay = 0.0;  // 0: no average
+
+  bool is_vit() const { return model.starts_with("vit_"); }
 };
 
 /// How the pictures of one recipe become batches.

@@ -107,14 +107,12 @@ void require_vit_sizes(const RsbBatchOptions& batches, Settings& settings) {
 RsbRecipe::RsbRecipe(RsbOptions options, RsbBatchOptions batches, int64_t repeats)
     : options_(std::move(options)), batches_(std::move(batches)), repeats_(repeats) {}
 
-bool RsbRecipe::is_vit() const { return options_.model.starts_with("vit_"); }
-
 VitShape RsbRecipe::vit() const { return timm_vit_shape(options_.model, batches_.size); }
 
 ResNetShape RsbRecipe::resnet() const { return resnet_shape(options_.model, options_.classes); }
 
 std::vector<NamedShape> RsbRecipe::parameters() const {
-  if (!is_vit()) return resnet_parameters(resnet());
+  if (!options_.is_vit()) return resnet_parameters(resnet());
   std::vector<NamedShape> all = vit_parameters(vit());
   all.push_back({"head.weight", {options_.classes, vit().dim}});
   all.push_back({"head.bias", {options_.classes}});
@@ -122,19 +120,20 @@ std::vector<NamedShape> RsbRecipe::parameters() const {
 }
 
 std::vector<NamedShape> RsbRecipe::buffers() const {
-  return is_vit() ? std::vector<NamedShape>{} : resnet_buffers(resnet());
+  return options_.is_vit() ? std::vector<NamedShape>{} : resnet_buffers(resnet());
 }
 
 Architecture RsbRecipe::architecture() const {
   return {.name = options_.model,
           .prefix = {},
           .classes = options_.classes,
-          .one_size = is_vit(),
+          .one_size = options_.is_vit(),
           .evaluation_size = batches_.evaluation_size,
           .evaluation_crop = batches_.evaluation_crop,
           .interpolation = batches_.interpolation,
-          .formats = is_vit() ? std::vector<std::string>{"timm", "safetensors"}
-                              : std::vector<std::string>{"timm", "torchvision", "safetensors"}};
+          .formats = options_.is_vit()
+                         ? std::vector<std::string>{"timm", "safetensors"}
+                         : std::vector<std::string>{"timm", "torchvision", "safetensors"}};
 }
 
 std::unique_ptr<BatchMaker> RsbRecipe::training_batches(Precision precision) const {
@@ -163,7 +162,7 @@ JobTraits rsb_traits() {
 std::unique_ptr<JobRecipe> read_rsb(const JobInputs& inputs, Settings& settings) {
   const RsbOptions options = read_model_and_loss(inputs, settings);
   const RsbBatchOptions batches = read_augmentation(inputs, options.classes, settings);
-  if (options.model.starts_with("vit_")) require_vit_sizes(batches, settings);
+  if (options.is_vit()) require_vit_sizes(batches, settings);
   const int64_t repeats = settings.integer("augmentation.repeats", 1, {1, 100});
   return std::make_unique<RsbRecipe>(options, batches, repeats);
 }

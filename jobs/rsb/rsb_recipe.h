@@ -27,8 +27,7 @@ class RsbRecipe final : public JobRecipe {
   std::vector<EvaluationTask> evaluation_tasks() const override { return {{.name = "accuracy"}}; }
   std::vector<Schedule> schedules(const Timeline&) const override { return {}; }
 
-  /// Which of the two below the model is.
-  bool is_vit() const;
+  /// The shape of the model that options() names, one of the two.
   VitShape vit() const;
   ResNetShape resnet() const;
 
