@@ -19,8 +19,7 @@ constexpr Metric kCatalogue[] = {
      "The program that runs here; always 1."},
     {"lockstep_run_info", kGauge, "", "run,job,recipe,recipe_hash,job_id,launch",
      "This launch of the run; always 1. recipe is the name of its file, job_id the scheduler's, "
-     "launch "
-     "counts from 1."},
+     "launch counts from 1."},
     {"lockstep_run_state", kGauge, "", "state",
      "1 for what the run is doing: starting, running, evaluating, saving, finished, stopped."},
     {"lockstep_world_size", kGauge, "ranks", "", "Ranks of this launch."},
@@ -41,8 +40,7 @@ constexpr Metric kCatalogue[] = {
     {"lockstep_loss", kGauge, "", "", "Mean training loss of the last step."},
     {"lockstep_loss_ema", kGauge, "", "",
      "Exponential mean of the training loss over some fifty steps of this launch; what is no "
-     "finite "
-     "number is left out."},
+     "finite number is left out."},
     {"lockstep_learning_rate", kGauge, "", "", "Learning rate of the last step."},
     {"lockstep_weight_decay", kGauge, "", "", "Weight decay of the last step."},
     {"lockstep_gradient_norm", kGauge, "", "", "L2 norm of the mean gradient before clipping."},
@@ -106,8 +104,7 @@ constexpr Metric kCatalogue[] = {
     // Checkpoints
     {"lockstep_checkpoint_last_success_timestamp_seconds", kGauge, "seconds", "tier",
      "When the newest checkpoint was complete, in Unix time, by tier: disk, memory (the copy on "
-     "rank 0's "
-     "node).",
+     "rank 0's node).",
      checkpoint},
     {"lockstep_checkpoint_last_step", kGauge, "steps", "tier", "Step of the newest checkpoint.",
      checkpoint},
@@ -126,8 +123,7 @@ constexpr Metric kCatalogue[] = {
     // Reliability
     {"lockstep_restarts_total", kCounter, "launches", "cause",
      "Launches of the run after its first, by how the one before ended: stopped (as asked), hang, "
-     "lost "
-     "(a rank), failed (otherwise)."},
+     "lost (a rank), failed (otherwise)."},
     {"lockstep_preemption_pending", kGauge, "", "",
      "1 from when the run is asked to stop (a signal, its deadline, `lockstep ctl`) to its end."},
     {"lockstep_lost_steps_total", kCounter, "steps", "",

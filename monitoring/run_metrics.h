@@ -30,7 +30,6 @@ struct Launch {
   std::map<std::string, int64_t> restarts;  // by how the launch before ended
   int64_t lost_steps = 0;                   // by launches before
   double first_start = 0.0;                 // of the run, in Unix time
-  double training_seconds = 0.0;            // of the run, before
   int64_t sum_bytes = 0;                    // that a rank gives into the sum of a step
   int64_t checkpoint_interval_steps = 0;
 };

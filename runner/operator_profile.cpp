@@ -52,7 +52,7 @@ double elements(const c10::IValue& value) {
              : 0.0;
 }
 
-// Two for each multiplication and addition of a convolution of `pixels` results.
+// Two for each multiplication and addition that makes so many results of a convolution.
 double convolution_operations(double results, const at::Tensor& weight) {
   return 2.0 * results * static_cast<double>(weight.numel() / std::max<int64_t>(1, weight.size(0)));
 }

@@ -20,8 +20,8 @@ class Snapshot {
   /// enough of it.
   Snapshot(const Arenas& layout, const std::filesystem::path& file);
 
-  /// Copies; `from` may change after that. False where a parameter, a moment or an average is not a
-  /// finite number. It holds nothing before seal().
+  /// Copies; `from` may change after that. False where anything in it, a running statistic too, is
+  /// not a finite number. It holds nothing before seal().
   bool copy(const Arenas& from);
   /// What was copied counts from now on, as a state that has come so far.
   void seal(const Progress& progress);

@@ -63,10 +63,9 @@ Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options
   keep_freed_memory();
   const int threads = options.threads > 0 ? options.threads : data_threads(plan.options, world);
   const int64_t steps = std::min(options.steps, plan.steps);
-  const int64_t shards_each = plan.options.shards / world.size();
-  const auto mine = [count = steps * shards_each,
-                     all = plan.shards_of(world.rank(), world.size(), 0)](int64_t k) {
-    return k < count ? all(k) : std::nullopt;
+  const int64_t batches = steps * (plan.options.shards / world.size());
+  const auto mine = [batches, all = plan.shards_of(world.rank(), world.size(), 0)](int64_t k) {
+    return k < batches ? all(k) : std::nullopt;
   };
   const auto maker = plan.job->training_batches(plan.options.precision);
   const auto cache =
@@ -78,7 +77,6 @@ Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options
                 plan.sampler.shard_batch_size(), mine, threads, kLoaderSlots);
   const auto fields = maker->fields(plan.sampler.shard_batch_size());
   uint64_t hash = 0;
-  const int64_t batches = steps * shards_each;
   const int64_t untimed = batches > 1 ? 1 : 0;  // memory and threads come in with the first
   for (int64_t taken = 1; const Loader::Slot* slot = loader.next(); ++taken) {
     if (taken == untimed) watch.lap();
