@@ -112,12 +112,13 @@ class Status(RunTest):
 
     def test_an_error_is_told_again(self):
         folder = self.folder / "failed"
-        done = run("train", self.recipe, "--run", folder, LOCKSTEP_FAULT="full_disk@rank0:step5")
+        done = run("train", self.recipe, "--run", folder, LOCKSTEP_FAULT="full_disk@rank0:step6")
         self.assertEqual(done.code, 73)
         now, shown = self.status(folder)
         self.assertEqual((now["state"], now["run"]["exit_code"]), ("failed", 73))
         self.assertIn("error[E501] on rank 0", shown)
         self.assertIn("No space left on device", " ".join(shown.split()))
+        self.assertEqual(now["checkpoint"]["step"], 5)
         self.ok(run("resume", folder))
         self.assertEqual(self.status(folder)[0]["state"], "finished")
 
