@@ -32,7 +32,7 @@ size = 16
 shards = 4
 
 [model]
-name = "resnet18"
+name = "vit_tiny_patch16_224"
 drop_path = 0.1
 
 [augmentation]

@@ -55,7 +55,7 @@ class Recipes(RunTest):
             ("size = 16", "size = 16.5", "must be an integer, not a number"),
             ("weights_hash = true", "weights_hash = 1", "must be true or false, not an integer"),
             ("learning_rate = 5e-3", "learning_rate = [1]", "must be a number, not a list"),
-            ('name = "resnet18"', "name = 18", "must be a text, not an integer"),
+            ('name = "vit_tiny_patch16_224"', "name = 18", "must be a text, not an integer"),
             ("cutmix = 1.0", "cutmix = 1.0\nscale = [0.1]", "must be a list of 2 numbers, not of 1"),
         ):
             with self.subTest(new=new):
@@ -65,7 +65,7 @@ class Recipes(RunTest):
         for old, new, *fragments in (
             ("smoothing = 0.1", "smoothing = 1.5", "from 0 to 0.99"),
             ("smoothing = 0.1", "smoothing = nan", "from 0 to 0.99"),
-            ('name = "resnet18"', 'name = "resnet81"', "must be one of", 'did you mean "resnet18"?'),
+            ('name = "vit_tiny_patch16_224"', 'name = "vit_tiny_patch16_244"', "must be one of", 'did you mean "vit_tiny_patch16_224"?'),
             ("shards = 4", "shards = 3", "16 does not divide into 3 shards"),
             ("size = 16\nshards = 4", "size = 12\nshards = 4", "3 pictures", "even"),
             ("rand-m7-mstd0.5-inc1", "random-m7", "starts with 'rand'"),

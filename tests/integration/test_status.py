@@ -41,7 +41,7 @@ class Status(RunTest):
             self.assertGreater(now["images_per_second"], 0)
             self.assertAlmostEqual(now["eta_seconds"], now["step_seconds"] * (24000 - now["step"]), places=3)
             _, shown = self.status(folder)
-            for words in ("rsb resnet18, 2 ranks on 1 host, launch 1", " of 24000", "images/s", "checkpoint", "health"):
+            for words in ("rsb vit_tiny_patch16_224, 2 ranks on 1 host, launch 1", " of 24000", "images/s", "checkpoint", "health"):
                 self.assertIn(words, shown)
             os.kill(ranks_of(process)[1], signal.SIGSTOP)
             now = self.until(folder, lambda now: now["ranks"][1]["complaint"], process)

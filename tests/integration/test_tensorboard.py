@@ -71,7 +71,7 @@ class TensorBoard(RunTest):
         accumulator = read(self.run_folder)
         start = hparams(accumulator, "_hparams_/session_start_info").session_start_info
         self.assertEqual(start.hparams["optimizer.learning_rate"].number_value, 5e-3)
-        self.assertEqual(start.hparams["model.name"].string_value, "resnet18")
+        self.assertEqual(start.hparams["model.name"].string_value, "vit_tiny_patch16_224")
         self.assertIs(start.hparams["log.weights_hash"].bool_value, True)
         end = hparams(accumulator, "_hparams_/session_end_info").session_end_info
         self.assertEqual(end.status, 1)  # success

@@ -44,7 +44,7 @@ class Verbs(RunTest):
         self.assertEqual(len(plan["schedules"]["learning_rate"]), 2)
         self.assertEqual(plan["recipe"]["model"]["classes"], 10)
         self.assertEqual(json.loads(self.ok(run("plan", self.run_folder, "--json")).out), plan)
-        self.assertIn('name = "resnet18"', self.ok(run("plan", self.recipe)).out)
+        self.assertIn('name = "vit_tiny_patch16_224"', self.ok(run("plan", self.recipe)).out)
 
     def test_plan_without_data_for_a_world(self):
         recipe = REPOSITORY / "jobs" / "rsb" / "recipes" / "a3_resnet50.toml"
@@ -111,7 +111,7 @@ class Verbs(RunTest):
         out = self.folder / "for-timm"
         self.ok(run("export", self.run_folder, "--format", "timm", out))
         config = json.loads((out / "config.json").read_text())
-        self.assertEqual(config["architecture"], "resnet18")
+        self.assertEqual(config["architecture"], "vit_tiny_patch16_224")
         self.assertEqual(config["pretrained_cfg"]["input_size"], [3, 32, 32])
         self.assertEqual(len(load_file(out / "model.safetensors")), 122)
         self.assert_error(run("export", self.run_folder, "--format", "dino", out), 2, "E105", "'dino'")

@@ -17,6 +17,7 @@ STEPS = 20
 LOSS_TOLERANCE = 1e-4
 CENTRE_TOLERANCE = 1e-5
 WEIGHT_TOLERANCE = 1e-4
+SHORT = {"steps": 10, "schedule": {"epochs": 2}}
 PER_CLASS = 8  # of 10 classes: 5 steps an epoch at a batch of 16
 
 
@@ -153,19 +154,19 @@ class DinoParity(ParityTest):
         self.assert_same("frozen", [GlobalClip, DecayOfEverything, NoCentre, ThawedFromTheStart])
 
     def test_a_last_layer_with_free_norms(self):
-        self.assert_same("free", head={"norm_last_layer": False, "freeze_epochs": 0})
+        self.assert_same("free", **SHORT, head={"norm_last_layer": False, "freeze_epochs": 0})
 
     def test_small_patches_without_local_crops(self):
-        self.assert_same("global", model={"patch_size": 8}, crops={"global_size": 32, "local_count": 0})
+        self.assert_same("global", **SHORT, model={"patch_size": 8}, crops={"global_size": 32, "local_count": 0})
 
     def test_two_shards_on_two_ranks(self):
-        self.assert_same("shards", ranks=2, batch={"size": 16, "shards": 2})
+        self.assert_same("shards", **SHORT, ranks=2, batch={"size": 16, "shards": 2})
 
     def test_a_resnet_takes_the_statistics_of_the_whole_batch(self):
         resnet = {"model": {"name": "resnet18"}, "head": {"batch_norm": True}, "batch": {"size": 16, "shards": 2},
                   "optimizer": {"name": "momentum", "learning_rate": 2e-4, "weight_decay": 1e-4,
                                 "weight_decay_end": 1e-4, "clip_gradient": 0.0}}
-        resnet |= {"steps": 10, "schedule": {"epochs": 2}, "crops": {"local_count": 1}}
+        resnet |= {**SHORT, "crops": {"global_size": 48, "local_size": 32, "local_count": 1}}
         self.assert_same("resnet", [StatisticsOfEachShard], Momentum, join=True, **resnet)
         self.assert_same("resnets", (), Momentum, join=True, ranks=2, **resnet)
         resnet["optimizer"] |= {"name": "lars", "learning_rate": 0.005}

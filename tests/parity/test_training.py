@@ -1,4 +1,4 @@
-"""Twenty steps on the tensors that `batch` writes, beside timm's model, loss and optimizer."""
+"""Ten and twenty steps on the tensors that `batch` writes, beside timm's model, loss and optimizer."""
 
 import sys
 import unittest
@@ -19,7 +19,6 @@ from support import (
     run_lockstep, save_weights, starting_model, write_recipe,
 )
 
-STEPS = 20
 SIDE = 64
 SHARD_BATCH = 16
 PER_CLASS = 16
@@ -135,10 +134,10 @@ class TrainingTest(ParityTest):
         super().setUpClass()
         cls.data = make_data(cls.folder / "data", PER_CLASS, 1, 96)
 
-    def train(self, name, *, model, optimizer, shards=1, ranks=1, schedule=None, LOCKSTEP_PLAIN="", **changes):
-        """A run of STEPS steps, the model it began from and the tensors it trained on."""
+    def train(self, name, *, model, optimizer, shards=1, ranks=1, steps=10, schedule=None, LOCKSTEP_PLAIN="", **changes):
+        """A run of some steps, the model it began from and the tensors it trained on."""
         steps_per_epoch = CLASSES * PER_CLASS // (SHARD_BATCH * shards)
-        constant = {"epochs": STEPS // steps_per_epoch, "min_learning_rate": optimizer["learning_rate"]}
+        constant = {"epochs": steps // steps_per_epoch, "min_learning_rate": optimizer["learning_rate"]}
         start = starting_model(model, **({"img_size": SIDE} if model.startswith("vit") else {}))
         weights = save_weights(start, self.folder / f"{name}.safetensors")
         recipe = write_recipe(
@@ -154,22 +153,22 @@ class TrainingTest(ParityTest):
         )
         run = self.folder / name
         run_lockstep("train", recipe, "--run", run, ranks=ranks, LOCKSTEP_PLAIN=LOCKSTEP_PLAIN)
-        return start, run, self.batches(run, shards)
+        return start, run, self.batches(run, steps, shards)
 
-    def batches(self, run, shards):
-        places = [(step, shard) for step in range(STEPS) for shard in range(shards)]
+    def batches(self, run, steps, shards):
+        places = [(step, shard) for step in range(steps) for shard in range(shards)]
         found = in_parallel(lambda place: self.batch(run, *place), places)
-        return [found[step * shards : (step + 1) * shards] for step in range(STEPS)]
+        return [found[step * shards : (step + 1) * shards] for step in range(steps)]
 
     def batch(self, run, step, shard):
         return read_batch(run, step, self.folder / f"{run.name}-batch-{step}-{shard}.safetensors", shard)
 
     def assert_same_course(self, run, reference):
         rows = read_metrics(run)
-        self.assertEqual(sorted(rows), list(range(1, STEPS + 1)))
-        for number in range(STEPS):
+        self.assertEqual(sorted(rows), list(range(1, len(reference.losses) + 1)))
+        for number, loss in enumerate(reference.losses):
             row = rows[number + 1]
-            self.assert_close(row["loss"], reference.losses[number], LOSS_TOLERANCE, f"loss of step {number + 1}")
+            self.assert_close(row["loss"], loss, LOSS_TOLERANCE, f"loss of step {number + 1}")
             tolerance = NORM_TOLERANCE if number else FIRST_NORM_TOLERANCE
             self.assert_close(row["gradient_norm"], reference.gradient_norms[number], tolerance,
                               f"gradient norm of step {number + 1}")
@@ -214,12 +213,12 @@ class LambTraining(TrainingTest):
     def test_resnet18_and_wrong_lambs_are_seen(self):
         self.assert_lamb(
             "lamb", 3e-4, 0.02, BinaryCrossEntropy(), [(lamb_without_clip, 3), (lamb_adapting_norms, 30)],
-            model="resnet18")
+            model="resnet18", steps=20)
 
     def test_resnet50_with_thresholded_targets(self):
         self.assert_lamb(
             "lamb50", 5e-5, 0.02, BinaryCrossEntropy(target_threshold=0.2), [(lamb_adapting_norms, 10)],
-            model="resnet50", loss={"target_threshold": 0.2})
+            model="resnet50", steps=20, loss={"target_threshold": 0.2})
 
     def test_two_shards_on_two_ranks_with_smoothed_targets(self):
         self.assert_lamb(
@@ -264,9 +263,9 @@ class OtherOptimizers(TrainingTest):
         schedule = {"epochs": 2, "warmup_epochs": 1, "warmup_learning_rate": 1e-6, "min_learning_rate": 1e-6,
                     "per_update": True}
         start, run, batches = self.train(
-            "adamw", model="resnet18", schedule=schedule, loss={"name": "cross_entropy"},
+            "adamw", model="resnet18", steps=20, schedule=schedule, loss={"name": "cross_entropy"},
             optimizer={"name": "adamw", "learning_rate": rate, "weight_decay": decay})
-        rates = cosine_rates(rate, schedule, STEPS // schedule["epochs"])
+        rates = cosine_rates(rate, schedule, 20 // schedule["epochs"])
         reference = train_reference(
             start, batches, SoftTargetCrossEntropy(),
             lambda model: torch.optim.AdamW(param_groups_weight_decay(model, decay), lr=rate), rates)
