@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Trains by mpirun and starts again what a cluster broke: a new run, or one that is there already.
 #   deploy/run.sh [--again-when-stopped] -np N [--host a:8,b:8,spare:8] [options of mpirun] -- RECIPE RUN [options of train]
-# Starts again after the codes 70, 71, 72 (a hang, a collective, a lost rank) and 134, 135, 137, 139 (a rank that was
-# killed or crashed), without the hosts that the post-mortem suspects where --host has slots enough without them; after 75
-# (stopped as asked) with --again-when-stopped; never after others. Gives up after 3 starts in a row that came no further.
+# Starts again after the codes 70, 71, 72 (a hang, a collective, a lost rank), 134, 135, 137, 139 (a rank that was killed or
+# crashed), 205 and 255 (mpirun lost a host), without the hosts that the post-mortem suspects, or that were lost, where --host has
+# slots enough without them; after 75 (stopped as asked) with --again-when-stopped; never after others. Gives up after 3
+# starts in a row that came no further.
 # --srun launches by srun, inside a job of Slurm; options are then srun's.
 # LOCKSTEP names the program [lockstep], MPIRUN the launcher [mpirun].
 set -u
@@ -64,34 +65,56 @@ enough_hosts() {
 
 slots() { tr , '\n' <<< "$1" | awk -F: 'NF { n += NF > 1 ? $2 : 1 } END { print n + 0 }'; }
 
-# The hosts that the newest post-mortem names, left out where the others are enough.
-leave_out_suspects() {
-  local report suspect rest
+heartbeats() { find "$run/live" -name '*.json' -newer "$started" -printf '%f\n' 2> /dev/null | sed 's/\.json$//'; }
+
+# The hosts that the newest post-mortem names; of those that mpirun lost the watch is gone too, which would have taken its
+# heartbeat away.
+suspects() {
+  local report _
   report=$(find "$run/postmortem" -name suspect_hosts -newer "$started" 2> /dev/null | sort | tail -n 1)
-  [ -n "$report" ] && [ -n "$hosts" ] || return 0
+  if [ -n "$report" ]; then
+    cat "$report"
+  elif [ "$code" -eq 205 ] || [ "$code" -eq 255 ]; then
+    for _ in $(seq 50); do   # the watches of the others are about to end
+      [ "$(heartbeats | wc -l)" -gt 0 ] || break
+      sleep 0.1
+    done
+    heartbeats
+  fi
+}
+
+# Where the others are enough.
+leave_out_suspects() {
+  local suspect rest
   while read -r suspect; do
     rest=$(tr , '\n' <<< "$hosts" | awk -F: -v out="$suspect" '$1 != out' | paste -sd,)
     if [ "$(slots "$rest")" -ge "$ranks" ] && [ "$rest" != "$hosts" ]; then
       hosts=$rest
       say "without $suspect from here on"
     fi
-  done < "$report"
+  done < <(suspects)
 }
 
-# The step that the last start began with: what it came to is seen by the next.
-from_step() { sed -n 's/^ *"from_step": \([0-9]*\).*/\1/p' "$run/run.json" 2> /dev/null || true; }
+# The step that the run has come to; a start that died before its first step has left what was there.
+reached() {
+  {
+    echo 0
+    sed -n 's/^ *"from_step": \([0-9]*\).*/\1/p' "$run/run.json"
+    tail -n 1 "$run/metrics.jsonl" | sed -n 's/.*"step": *\([0-9]*\).*/\1/p'
+  } 2> /dev/null | sort -n | tail -n 1
+}
 
 never_saved() { ! ls "$run"/checkpoints/step-*/manifest.json > /dev/null 2>&1; }
 
 started=$(mktemp)
 trap 'rm -f "$started"' EXIT
-came_from=none without_progress=0 starts=0
+furthest=-1 without_progress=0 starts=0
 while :; do
   touch "$started"
   starts=$((starts + 1))
   launch "$@"
   case "$code" in
-    70 | 71 | 72 | 134 | 135 | 137 | 139) ;;
+    70 | 71 | 72 | 134 | 135 | 137 | 139 | 205 | 255) ;;
     66) if [ "$starts" -eq 1 ] || ! never_saved; then exit "$code"; fi
       # Killed before anything was saved: nothing is lost by beginning again.
       mv "$run" "$run.unsaved-$(date -u +%Y%m%dT%H%M%SZ)-$starts" ;;
@@ -100,11 +123,11 @@ while :; do
   esac
   [ "$again" != never ] || exit "$code"
   without_progress=$((without_progress + 1))
-  from=$(from_step)
-  [ "$from" = "$came_from" ] || without_progress=1
-  came_from=$from
-  if [ "$without_progress" -gt 3 ]; then
-    say "3 starts again after step ${came_from:-0} came no further; the last code is $code"
+  step=$(reached)
+  if [ "$step" -gt "$furthest" ]; then
+    furthest=$step without_progress=1
+  elif [ "$without_progress" -gt 3 ]; then
+    say "3 starts again after step $furthest came no further; the last code is $code"
     exit "$code"
   fi
   leave_out_suspects

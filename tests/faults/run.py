@@ -6,7 +6,7 @@
     tests/faults/run.py --folder /shared/tmp --ranks 16 --mpirun "mpirun --host a:8,b:8" Kills
                                                               ranks killed on your own hosts (those of other hosts by ssh)
 
-LOCKSTEP names the program [build/lockstep]. Every run trains a ResNet-18 on drawn pictures, with the hash of its weights
+LOCKSTEP names the program [build/lockstep]. Every run trains a ViT-Ti on drawn pictures, with the hash of its weights
 in each row of metrics.jsonl; "the same run" is every step once, each with the hash of the untouched run.
 """
 
@@ -86,7 +86,7 @@ def reached(folder):
 class Kills(RestartedTest):
     """SIGKILL at random moments, of the start and of the writing of checkpoints too."""
 
-    EPOCHS = max(2, OPTIONS.kills)  # ten steps or so pass between two kills
+    EPOCHS = max(2, OPTIONS.kills // 2)  # four steps or so pass between two kills
     STEPS = STEPS_OF_AN_EPOCH * EPOCHS
     recipe_text = support.RECIPE.replace("epochs = 2", f"epochs = {EPOCHS}")
     settings = ("--set", "checkpoint.every=3")
@@ -97,14 +97,13 @@ class Kills(RestartedTest):
             if script.poll() is not None:
                 return None
             time.sleep(0.01)
-        lowest, steps = reached(folder), draw.randrange(6)
-        # Two in a row that come before the first step would make the third a run that comes no further.
+        furthest, steps = reached(folder), draw.randrange(6)
+        # Each comes further than those before, but for two in a row that come before the first step: no more are allowed.
         in_start = self.in_start < 2 and draw.random() < 0.2
         self.in_start = self.in_start + 1 if in_start else 0
         if in_start:
             time.sleep(draw.uniform(0.0, 1.0))
-        while not in_start and (step := reached(folder)) <= lowest + steps:
-            lowest = min(lowest, step)  # a resume cuts the file back
+        while not in_start and reached(folder) <= furthest + steps:
             if script.poll() is not None:
                 return None
             time.sleep(0.01)
@@ -178,14 +177,16 @@ class Faults(SameRunTest):
                 of_step = step if phase in ("checkpoint", "evaluation") else step + 1
                 self.assert_error(done, 70, "E801", f"rank {rank} on ", f"in {phase} of step {of_step} ",
                                   "stopped by a signal")
-                self.assert_found_in_time(folder)
+                self.assert_in_time(folder, ended_at=time.time())
 
-    def assert_found_in_time(self, folder):
-        """Some rank was past its limit, and by no more than two looks and a report take."""
-        report = json.loads(next((folder / "postmortem").glob("*/report.json")).read_text())
+    def assert_in_time(self, folder, ended_at):
+        """Some rank was past its limit, by no more than docs/operations.md says, and the job ended as soon as it says."""
+        file = next((folder / "postmortem").glob("*/report.json"))
+        report = json.loads(file.read_text())
         late = [rank["seconds_in_phase"] - rank["limit_seconds"] for rank in report["ranks"]
                 if rank["limit_seconds"] > 0.0]
-        self.assertTrue(any(0.0 < seconds < 15.0 for seconds in late), report)
+        self.assertTrue(any(0.0 < seconds < 5.0 for seconds in late), report)
+        self.assertLess(ended_at - file.stat().st_mtime, 10.0)
 
     def broken(self, fault, code):
         folder = self.folder / fault.partition("@")[0]
@@ -211,7 +212,7 @@ class Faults(SameRunTest):
 
     def test_a_file_that_was_cut_short(self):
         folder, _ = self.broken("cut_file@rank0:step24", 0)
-        done = self.ok(run("resume", folder))
+        done = self.ok(run("resume", folder, ranks=2))
         self.assertIn("parameters.safetensors' is damaged", done.err)
         self.assertIn("goes on after step 20", done.err)
         self.assert_same_run(folder)
@@ -263,6 +264,7 @@ def main():
     tempfile.tempdir = OPTIONS.folder
     if OPTIONS.mpirun:
         support.MPIRUN[:] = shlex.split(OPTIONS.mpirun)
+    support.TIMEOUT_SECONDS = max(300, 60 * OPTIONS.kills)  # the untouched run is as long as the kills are many
     print(f"--seed {OPTIONS.seed}", flush=True)
     unittest.main(argv=[sys.argv[0], "--verbose", *OPTIONS.tests])
 

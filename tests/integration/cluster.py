@@ -54,6 +54,17 @@ class Hosts:
         return ["nsenter", f"--net=/run/netns/{self.spaces[name]}", "unshare", "--uts", "--mount", "--ipc", "sh", "-c", script, "sh",
                 *map(str, words)]
 
+    def processes(self, name):
+        """All that runs on a host."""
+        space, found = os.stat(f"/run/netns/{self.spaces[name]}").st_ino, []
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                if (entry / "ns" / "net").stat().st_ino == space:
+                    found.append(int(entry.name))
+            except OSError:  # it ended meanwhile
+                continue
+        return found
+
     def cut(self):
         call("ip", "-n", self.spaces["node2"], "link", "set", self.links["node2"], "down")
 

@@ -16,6 +16,7 @@ RUN_SH = REPOSITORY / "deploy" / "run.sh"
 MPIRUN = ["mpirun", "--oversubscribe", "--bind-to", "none"]
 if os.geteuid() == 0:
     MPIRUN.append("--allow-run-as-root")
+TIMEOUT_SECONDS = 300  # of a call
 
 # Small enough for seconds, with everything on that could part the bits.
 RECIPE = """\
@@ -94,7 +95,7 @@ def environment(extra):
 
 def run(*arguments, ranks=1, **extra):
     """The call to its end; keyword arguments are environment variables."""
-    process = subprocess.run(command(arguments, ranks), capture_output=True, text=True, timeout=300,
+    process = subprocess.run(command(arguments, ranks), capture_output=True, text=True, timeout=TIMEOUT_SECONDS,
                              env=environment(extra), check=False)
     return Done(process)
 
@@ -107,7 +108,7 @@ def start(*arguments, ranks=1, **extra):
 def finish(process):
     """Waits for it; whatever of its session is left over is killed."""
     try:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=TIMEOUT_SECONDS)
     finally:
         try:
             os.killpg(process.pid, signal.SIGKILL)
@@ -138,6 +139,18 @@ def ranks_of(launcher):
 def children_of(process):
     children = Path(f"/proc/{process}/task/{process}/children")
     return [int(child) for child in children.read_text().split()] if children.exists() else []
+
+
+def processes_of(folder):
+    """All that have the run's folder in their command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(folder).encode() in entry.read_bytes():
+                found.append(int(entry.parent.name))
+        except OSError:
+            continue
+    return found
 
 
 class Launcher:
@@ -196,6 +209,14 @@ class RunTest(unittest.TestCase):
         finally:
             done = finish(process)
         self.assertNotEqual(done.code, 0)
+
+    def assert_nothing_left(self, folder):
+        """All processes of the run end, those that watch it too."""
+        end = time.monotonic() + 60
+        while processes_of(folder) and time.monotonic() < end:
+            time.sleep(0.05)
+        self.assertEqual(processes_of(folder), [])
+        self.assertEqual(list((folder / "live").iterdir()), [])
 
     def ok(self, done):
         self.assertEqual(done.code, 0, done.err)

@@ -5,23 +5,10 @@ import os
 import signal
 import time
 import unittest
-from pathlib import Path
 
 from support import RunTest, SameRunTest, finish, ranks_of, run, start, wait_for_step
 
 HANGS = ("--set", "check.hang_after=2s")
-
-
-def processes_of(folder):
-    """All that have the run's folder in their command line."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if str(folder).encode() in entry.read_bytes():
-                found.append(int(entry.parent.name))
-        except OSError:
-            continue
-    return found
 
 
 class HangTest(RunTest):
@@ -29,13 +16,6 @@ class HangTest(RunTest):
         reports = list((folder / "postmortem").glob("*/report.json"))
         self.assertEqual(len(reports), 1)
         return json.loads(reports[0].read_text())
-
-    def assert_nothing_left(self, folder):
-        end = time.monotonic() + 60
-        while processes_of(folder) and time.monotonic() < end:
-            time.sleep(0.05)
-        self.assertEqual(processes_of(folder), [])
-        self.assertEqual(list((folder / "live").iterdir()), [])
 
     def assert_named(self, folder, done, rank, phase, step):
         self.assert_error(done, 70, "E801", f"rank {rank} on ", f"in {phase} of step {step}", "for it in sum of step")

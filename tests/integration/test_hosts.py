@@ -9,7 +9,7 @@ import time
 import unittest
 
 from cluster import Hosts, call, commands
-from support import LOCKSTEP, SameRunTest, rows, wait_for_step
+from support import LOCKSTEP, RUN_SH, SameRunTest, environment, finish, rows, wait_for_step
 
 
 class TwoHosts(SameRunTest):
@@ -19,21 +19,56 @@ class TwoHosts(SameRunTest):
         self.hosts = Hosts()
         self.addCleanup(self.hosts.close)
 
-    def line(self, *words, on_second="true", ranks_each=1):
-        """mpirun over both, called on the first; `on_second` is done on the second before its rank."""
-        # How mpirun reaches the second host: drops the options, takes the host, runs the rest there.
+    def launcher(self, on_second="true"):
+        """mpirun with what it takes to reach the second host; `on_second` is done there before its rank."""
+        # How mpirun reaches the second host: drops the options, takes the host, runs the rest there. Ends as ssh does
+        # when the other side goes.
         agent = self.agent = self.folder / f"agent-{self.id().rsplit('.', 1)[1]}"
         agent.write_text('#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift; done\nshift\n'
-                         f'exec nsenter --net=/run/netns/{self.hosts.spaces["node2"]} unshare --uts --mount --ipc '
-                         f'sh -c "hostname node2; mount -t tmpfs tmpfs /dev/shm; {on_second}; $*"\n')
+                         f'nsenter --net=/run/netns/{self.hosts.spaces["node2"]} unshare --uts --mount --ipc '
+                         f'sh -c "hostname node2; mount -t tmpfs tmpfs /dev/shm; {on_second}; $*"\n'
+                         'code=$?; [ $code -le 128 ] || code=255; exit $code\n')
         agent.chmod(0o755)
         network = f"{self.hosts.network}.0/24"
+        return ("mpirun", "--allow-run-as-root", "--bind-to", "none", "--mca", "plm", "rsh", "--mca", "plm_rsh_agent",
+                agent, "--mca", "oob_tcp_if_include", network, "--mca", "btl_tcp_if_include", network, "--mca", "btl",
+                "tcp,self")
+
+    def line(self, *words, on_second="true", ranks_each=1):
+        """mpirun over both, called on the first."""
         return self.hosts.on(
-            "node1", "mpirun", "--allow-run-as-root", "--bind-to", "none", "--mca", "plm", "rsh", "--mca", "plm_rsh_agent",
-            agent, "--mca", "oob_tcp_if_include", network, "--mca", "btl_tcp_if_include", network, "--mca", "btl",
-            "tcp,self", "--host", ",".join(f"{self.hosts.address(name)}:{ranks_each}" for name in Hosts.NAMES),
-            "-n", 2 * ranks_each, LOCKSTEP,
+            "node1", *self.launcher(on_second), "--host",
+            ",".join(f"{self.hosts.address(name)}:{ranks_each}" for name in Hosts.NAMES), "-n", 2 * ranks_each, LOCKSTEP,
             *words)
+
+    def start_again(self, folder):
+        """deploy/run.sh with a rank on each of two hosts, either of which can take both."""
+        mpirun, *options = self.launcher()
+        words = self.folder / f"{folder.name}.err"
+        with words.open("w") as stream:
+            script = subprocess.Popen(
+                self.hosts.on("node1", RUN_SH, "-np", 2, "--host", "node1:2,node2:2", "--map-by", "node", *options, "--",
+                              self.recipe, folder),
+                stdout=stream, stderr=stream, start_new_session=True,
+                env=environment({"LOCKSTEP": LOCKSTEP, "MPIRUN": mpirun}))
+        script.words = words
+        return script
+
+    def test_a_host_that_loses_its_rank_or_is_lost_is_left_out(self):
+        for lost, message in (("host", "ended with code 2[05]5"), ("rank", r"error\[E802\]: rank 1 on node2")):
+            with self.subTest(lost):
+                folder = self.folder / f"lost-{lost}"
+                script = self.start_again(folder)
+                wait_for_step(folder, 7, script)
+                while not (heartbeat := folder / "live" / "node2.json").exists():
+                    time.sleep(0.05)
+                (rank,) = json.loads(heartbeat.read_text())["ranks"]
+                for process in self.hosts.processes("node2") if lost == "host" else [rank["process"]]:
+                    os.kill(process, signal.SIGKILL)
+                done = self.ok(finish(script))
+                self.assertRegex(done.err, message)
+                self.assertIn("without node2 from here on", done.err)
+                self.assert_same_run(folder)
 
     def test_the_same_bits_as_on_one_host(self):
         for ranks_each in (1, 2):  # alone on its host, or with another to share memory with

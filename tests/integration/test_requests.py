@@ -15,9 +15,9 @@ LONG = ("--set", "schedule.epochs=2000", "--set", "checkpoint.every=0", "--set",
 
 
 class Requests(RunTest):
-    def under_way(self, name, *arguments, ranks=2):
+    def under_way(self, name, *arguments, ranks=2, **extra):
         folder = self.folder / name
-        process = start("train", self.recipe, "--run", folder, *LONG, *arguments, ranks=ranks)
+        process = start("train", self.recipe, "--run", folder, *LONG, *arguments, ranks=ranks, **extra)
         self.addCleanup(self.end, process)
         wait_for_step(folder, 2, process)
         return folder, process
@@ -26,6 +26,11 @@ class Requests(RunTest):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             finish(process)
+
+    def wait_for(self, file, process):
+        while not file.exists():
+            self.assertIsNone(process.poll())
+            time.sleep(0.01)
 
     def assert_stopped(self, folder, process):
         done = finish(process)
@@ -46,9 +51,7 @@ class Requests(RunTest):
     def test_a_file_to_save_and_a_file_to_stop(self):
         folder, process = self.under_way("files")
         (folder / "CHECKPOINT").touch()
-        while not (folder / "checkpoints" / "LATEST").exists():
-            self.assertIsNone(process.poll())
-            time.sleep(0.01)
+        self.wait_for(folder / "checkpoints" / "LATEST", process)
         saved = rows(folder)[-1]["step"]
         wait_for_step(folder, saved + 3, process)  # it went on
         (folder / "STOP").touch()
@@ -64,26 +67,41 @@ class Requests(RunTest):
                 os.kill(ranks_of(process)[1], number)
                 self.assert_stopped(folder, process)
 
-    def test_a_second_term_is_obeyed_at_once_and_harms_nothing(self):
-        folder = self.folder / "twice"
-        # Each checkpoint takes two seconds more: the second signal finds the last one half written.
-        process = start("train", self.recipe, "--run", folder, *LONG, LOCKSTEP_FAULT="slow_writes@rank0:step0")
-        self.addCleanup(self.end, process)
-        wait_for_step(folder, 2, process)
+    def saving_slowly(self, name, ranks):
+        """A run with one checkpoint, each of which takes two seconds more: a signal finds the next half written."""
+        folder, process = self.under_way(name, ranks=ranks, LOCKSTEP_FAULT="slow_writes@rank0:step0")
         (folder / "CHECKPOINT").touch()
-        while not (folder / "checkpoints" / "LATEST").exists():
-            self.assertIsNone(process.poll())
-            time.sleep(0.01)
-        saved = (folder / "checkpoints" / "LATEST").read_text()
-        aside = folder / "checkpoints" / ".being-written"
-        process.send_signal(signal.SIGTERM)
-        while not aside.exists():
-            self.assertIsNone(process.poll())
-            time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        self.assertEqual(finish(process).code, -signal.SIGTERM)
-        self.assertEqual((folder / "checkpoints" / "LATEST").read_text(), saved)
+        self.wait_for(folder / "checkpoints" / "LATEST", process)
+        return folder, process
+
+    def assert_obeyed(self, folder, process, code):
+        done = finish(process)
+        self.assertEqual(done.code, code, done.err)
+        self.assertNotIn("error[", done.err)
+        self.assert_nothing_left(folder)
+        self.assertFalse((folder / "postmortem").exists())
         self.ok(run("verify", folder))
+
+    def test_a_second_term_is_obeyed_at_once_and_harms_nothing(self):
+        for ranks, code in ((1, -signal.SIGTERM), (2, 128 + signal.SIGTERM)):
+            with self.subTest(ranks=ranks):
+                folder, process = self.saving_slowly(f"twice-{ranks}", ranks)
+                saved = (folder / "checkpoints" / "LATEST").read_text()
+                told = ranks_of(process)[1] if ranks > 1 else process.pid
+                os.kill(told, signal.SIGTERM)
+                self.wait_for(folder / "checkpoints" / ".being-written", process)
+                os.kill(told, signal.SIGTERM)
+                self.assert_obeyed(folder, process, code)
+                self.assertEqual((folder / "checkpoints" / "LATEST").read_text(), saved)
+
+    def test_a_second_term_to_the_launcher_is_its_own_end_and_harms_nothing(self):
+        folder, process = self.saving_slowly("impatient", ranks=2)
+        (folder / "CHECKPOINT").touch()
+        self.wait_for(folder / "checkpoints" / ".being-written", process)
+        while process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
+        self.assert_obeyed(folder, process, 1)
 
     def test_a_deadline(self):
         folder = self.folder / "deadline"
@@ -95,8 +113,7 @@ class Requests(RunTest):
     def test_a_run_has_one_owner(self):
         folder, process = self.under_way("owner")
         (folder / "CHECKPOINT").touch()
-        while not (folder / "checkpoints" / "LATEST").exists():
-            time.sleep(0.01)
+        self.wait_for(folder / "checkpoints" / "LATEST", process)
         self.assert_error(run("resume", folder), 2, "E114", "is being worked on by process", socket.gethostname())
         (folder / "STOP").touch()
         self.assertEqual(finish(process).code, 75)

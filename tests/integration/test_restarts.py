@@ -68,12 +68,14 @@ class Restarts(RestartedTest):
 class Codes(unittest.TestCase):
     """What is done about each code, of a launcher that does nothing but end with it."""
 
-    def starts(self, *codes, options=()):
-        """How the script ends and how often it started a run that ends with these codes, one after the other."""
+    def starts(self, *codes, options=(), steps=()):
+        """How the script ends and how often it started a run that ends with these codes after these steps, in turn."""
         with tempfile.TemporaryDirectory(prefix="lockstep-test-") as folder:
             launcher, started, run = Path(folder, "mpirun"), Path(folder, "started"), Path(folder, "run")
-            launcher.write_text(f'#!/bin/sh\nset -- {" ".join(map(str, codes))}\necho >> {started}\n'
-                                f'eval "exit \\${{$(wc -l < {started})}}"\n')
+            launcher.write_text(f'#!/bin/sh\necho >> {started}\nn=$(wc -l < {started})\n'
+                                f'set -- {" ".join(map(str, steps))}\neval "step=\\${{$n:-}}"\n'
+                                f'[ -z "$step" ] || echo "{{\\"step\\":$step}}" >> {run}/metrics.jsonl\n'
+                                f'set -- {" ".join(map(str, codes))}\neval "exit \\${{$n}}"\n')
             launcher.chmod(0o755)
             checkpoint = run / "checkpoints" / "step-00000001"
             checkpoint.mkdir(parents=True)
@@ -83,9 +85,14 @@ class Codes(unittest.TestCase):
             return done.returncode, len(started.read_text().splitlines())
 
     def test_what_a_restart_can_mend_is_started_again(self):
-        for code in (70, 71, 72, 134, 135, 137, 139):
+        for code in (70, 71, 72, 134, 135, 137, 139, 205, 255):
             self.assertEqual(self.starts(code, 0), (0, 2), code)
         self.assertEqual(self.starts(70, 71, 72, 0), (0, 4))
+
+    def test_who_came_further_may_be_killed_in_the_next_start(self):
+        """What it came to is not known from what the next one began with."""
+        self.assertEqual(self.starts(137, 137, 137, 137, 137, 137, 0, steps=(1, 2, 2, 3, 3, 4, 5)), (0, 7))
+        self.assertEqual(self.starts(*[137] * 6, steps=(1, 2, 1, 2, 2, 2)), (137, 5))
 
     def test_what_no_restart_can_mend_is_not(self):
         for code in (0, 1, 2, 65, 66, 73, 75, 76, 77):
