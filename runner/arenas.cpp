@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace lockstep::runner {
@@ -13,9 +14,18 @@ namespace {
 
 constexpr int64_t kAlignment = 256 / sizeof(float);
 
-constexpr at::Tensor Arenas::*kAll[] = {&Arenas::parameters, &Arenas::moment1,
-                                        &Arenas::moment2,    &Arenas::average,
-                                        &Arenas::buffers,    &Arenas::average_buffers};
+struct Member {
+  at::Tensor Arenas::*arena;
+  SegmentTable Arenas::*table;
+  const char* what;
+};
+constexpr Member kAll[] = {
+    {&Arenas::parameters, &Arenas::parameter_table, "the weight"},
+    {&Arenas::moment1, &Arenas::parameter_table, "the first moment of"},
+    {&Arenas::moment2, &Arenas::parameter_table, "the second moment of"},
+    {&Arenas::average, &Arenas::parameter_table, "the average of"},
+    {&Arenas::buffers, &Arenas::buffer_table, "the running statistic"},
+    {&Arenas::average_buffers, &Arenas::buffer_table, "the average of the running statistic"}};
 
 std::vector<int64_t> strides_of(const jobs::TensorSpec& spec) {
   const std::vector<int64_t>& shape = spec.shape;
@@ -38,6 +48,11 @@ SegmentTable::SegmentTable(std::vector<jobs::TensorSpec> specs) : specs_(std::mo
     elements_.push_back(elements);
     size_ += (elements + kAlignment - 1) / kAlignment * kAlignment;
   }
+}
+
+const jobs::TensorSpec& SegmentTable::at(int64_t place) const {
+  const auto next = std::ranges::upper_bound(offsets_, place);
+  return specs_[static_cast<size_t>(next - offsets_.begin()) - 1];
 }
 
 jobs::Tensors SegmentTable::views(const at::Tensor& flat) const {
@@ -79,7 +94,7 @@ Arenas::Arenas(const jobs::Job& job, const UpdateOptions& options, bool keeps_av
 Arenas::Arenas(const Arenas& layout, const std::function<at::Tensor(int64_t)>& allocate)
     : parameter_table(layout.parameter_table), buffer_table(layout.buffer_table) {
   const at::NoGradGuard no_grad;
-  for (const auto arena : kAll) {
+  for (const auto& [arena, table, what] : kAll) {
     if ((layout.*arena).defined()) this->*arena = allocate((layout.*arena).numel());
   }
   make_views();
@@ -97,10 +112,18 @@ void Arenas::make_views() {
 
 std::vector<at::Tensor> Arenas::all() const {
   std::vector<at::Tensor> all;
-  for (const auto arena : kAll) {
+  for (const auto& [arena, table, what] : kAll) {
     if ((this->*arena).defined()) all.push_back(this->*arena);
   }
   return all;
+}
+
+std::string Arenas::describe(size_t index, int64_t place) const {
+  for (const auto& [arena, table, what] : kAll) {
+    if (!(this->*arena).defined() || index-- > 0) continue;
+    return fmt::format("{} '{}'", what, (this->*table).at(place).name);
+  }
+  return {};
 }
 
 size_t Arenas::bytes() const {

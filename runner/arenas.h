@@ -25,6 +25,8 @@ class SegmentTable {
   int64_t elements(size_t index) const { return elements_[index]; }
   size_t count() const { return specs_.size(); }
   int64_t size() const { return size_; }  // floats, gaps included
+  /// The tensor that lies at this float, or before the gap there.
+  const jobs::TensorSpec& at(int64_t place) const;
 
   /// The tensors within `flat`, which starts with this table; channels-last where the spec says so.
   jobs::Tensors views(const at::Tensor& flat) const;
@@ -56,6 +58,8 @@ struct Arenas {
   /// Every arena that there is.
   std::vector<at::Tensor> all() const;
   size_t bytes() const;  // of all of them
+  /// What lies at a float of all()[index], as "the first moment of 'head.weight'".
+  std::string describe(size_t index, int64_t place) const;
 
   std::vector<UpdateSegment> update_segments() const;
   /// Moves the averages of those buffers that are averaged; parameters follow in update().

@@ -13,6 +13,7 @@
 #include <fstream>
 
 #include "comm/error.h"
+#include "runner/stopwatch.h"
 
 namespace lockstep::runner {
 
@@ -85,6 +86,23 @@ void replace_file(const fs::path& file, std::span<const std::byte> bytes) {
   write_file(aside, {bytes});
   if (::rename(aside.c_str(), file.c_str()) != 0) fail_to("replace", file, errno);
   sync_folder(file.parent_path());
+}
+
+double try_folder(const fs::path& folder, std::string_view text) {
+  const fs::path file = folder / ".lockstep-probe";
+  std::error_code code;
+  const Stopwatch watch;
+  try {
+    replace_file(file, text);
+  } catch (const WriteError&) {
+    fs::remove(file.string() + ".tmp", code);
+    throw;
+  }
+  const double seconds = watch.seconds();
+  const bool same = text_or_nothing(file) == text;
+  fs::remove(file, code);
+  if (!same) fail_to("read back", file, EIO);
+  return seconds;
 }
 
 void sync_folder(const fs::path& folder) {

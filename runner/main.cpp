@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "runner/error_of_all.h"
 #include "runner/report.h"
 #include "runner/run_description.h"
 #include "runner/verbs/verbs.h"
@@ -17,20 +18,27 @@ namespace {
 using lockstep::Error;
 using lockstep::ExitCode;
 using lockstep::runner::Chosen;
+using lockstep::runner::ErrorOfAll;
 using lockstep::runner::World;
 
-// What all ranks find wrong together, rank 0 reports: the others give it time to end the job, which
-// takes seconds over busy hosts, and speak only if it has not.
-void give_precedence(const World& world) {
-  if (world.rank() != 0) std::this_thread::sleep_for(std::chrono::seconds(10));
+// Another rank says it and ends the job, which takes seconds over busy hosts.
+void give_precedence() { std::this_thread::sleep_for(std::chrono::seconds(10)); }
+
+// One message for the job. Before there is a run, most of what is wrong all ranks find.
+[[noreturn]] void fail(World& world, const Error& error, const std::string& who) {
+  const bool of_all = !world.run() || dynamic_cast<const ErrorOfAll*>(&error) != nullptr;
+  if (world.rank() != 0 && of_all) give_precedence();
+  if (world.run() && !lockstep::runner::is_first_failure(*world.run())) {
+    give_precedence();
+  } else {
+    std::fputs(lockstep::runner::describe(error, who).c_str(), stderr);
+    if (world.run()) lockstep::runner::note_failure(*world.run(), error, world.rank());
+  }
+  world.abort(error.exit_code());
 }
 
 [[noreturn]] void fail(World& world, const Error& error) {
-  give_precedence(world);
-  const std::string who = world.rank() == 0 ? "" : "rank " + std::to_string(world.rank());
-  std::fputs(lockstep::runner::describe(error, who).c_str(), stderr);
-  if (world.run()) lockstep::runner::note_failure(*world.run(), error, world.rank());
-  world.abort(error.exit_code());
+  fail(world, error, world.rank() == 0 ? "" : "rank " + std::to_string(world.rank()));
 }
 
 // LibTorch appends its stack.
@@ -39,17 +47,14 @@ std::string without_stack(const std::string& message) {
 }
 
 [[noreturn]] void fail(World& world, const std::exception& error) {
-  const std::string who = "rank " + std::to_string(world.rank());
   const Error internal(ExitCode::internal, "E901", without_stack(error.what()),
                        "this is a fault of Lockstep or of the machine; please report it");
-  std::fputs(lockstep::runner::describe(internal, world.size() > 1 ? who : "").c_str(), stderr);
-  if (world.run()) lockstep::runner::note_failure(*world.run(), internal, world.rank());
-  world.abort(ExitCode::internal);
+  fail(world, internal, world.size() > 1 ? "rank " + std::to_string(world.rank()) : "");
 }
 
 int refuse_command_line(const CLI::App& app, const CLI::ParseError& error, const World& world) {
   if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-  give_precedence(world);
+  if (world.rank() != 0) give_precedence();
   const Error usage(ExitCode::usage, "E100", error.what(),
                     "`lockstep --help` and `lockstep VERB --help`");
   std::fputs(lockstep::runner::describe(usage).c_str(), stderr);

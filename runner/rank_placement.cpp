@@ -12,7 +12,6 @@
 #include <string_view>
 
 #include "comm/communicator.h"
-#include "runner/liveness/diagnosis.h"
 #include "runner/processor_cores.h"
 
 namespace lockstep::runner {
@@ -115,19 +114,6 @@ std::string describe(int rank, const RankPlacement& placement) {
   if (placement.gpu >= 0) text += fmt::format(", GPU {}", placement.gpu);
   return text +
          fmt::format(", {}", placement.networks[0] == '\0' ? "no network" : placement.networks);
-}
-
-std::string describe_crowded(const std::vector<RankPlacement>& placements, int compute_threads) {
-  std::vector<int> crowded;
-  for (size_t rank = 0; rank < placements.size(); ++rank) {
-    if (placements[rank].core_count < compute_threads) crowded.push_back(static_cast<int>(rank));
-  }
-  if (crowded.empty()) return {};
-  return fmt::format(
-      "rank{} {} may use fewer cores than the {} threads that they compute with; bind wider: "
-      "mpirun "
-      "--map-by ppr:RANKS:node:PE={} --bind-to core, or --bind-to none",
-      crowded.size() == 1 ? "" : "s", list_of_ranks(crowded), compute_threads, compute_threads);
 }
 
 }  // namespace lockstep::runner

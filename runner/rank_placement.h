@@ -28,8 +28,4 @@ int fair_threads(World& world);
 /// "rank 1 on node2: cores 0-7 of NUMA node 0, GPU 1, eth0 10.0.0.2"
 std::string describe(int rank, const RankPlacement& placement);
 
-/// The ranks whose threads have to share cores because of how the launcher bound them, in a
-/// sentence with the cure; empty where all have enough.
-std::string describe_crowded(const std::vector<RankPlacement>& placements, int compute_threads);
-
 }  // namespace lockstep::runner

@@ -1,7 +1,9 @@
 #include "runner/run_description.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <random>
 
@@ -41,11 +43,27 @@ void note_end(const RunDirectory& run, ExitCode code) {
   add(run, {{"exit_code", static_cast<int>(code)}});
 }
 
+// A file that is there while the first one notes its failure, which is in run.json after that.
+bool is_first_failure(const RunDirectory& run) {
+  const Descriptor made(
+      ::open(run.failing().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (made.number() < 0) return errno != EEXIST;
+  if (!read_description(run).contains("error")) return true;
+  forget_failure(run);
+  return false;
+}
+
+void forget_failure(const RunDirectory& run) {
+  std::error_code code;
+  std::filesystem::remove(run.failing(), code);
+}
+
 void note_failure(const RunDirectory& run, const Error& error, int rank) {
   add(run,
       {{"exit_code", static_cast<int>(error.exit_code())},
        {"error",
         {{"id", error.id()}, {"message", error.what()}, {"help", error.help()}, {"rank", rank}}}});
+  forget_failure(run);
 }
 
 }  // namespace lockstep::runner

@@ -21,7 +21,12 @@ std::string new_run_id();
 /// How the launch under way ended, into run.json: without it, it died (`lockstep status`). What
 /// keeps it from being written is a warning.
 void note_end(const RunDirectory& run, ExitCode code);
-/// The same of an error that `rank` found.
+/// Whether no other rank of the launch has failed yet: this one says why and calls note_failure().
+/// True as well where the run's folder cannot tell.
+bool is_first_failure(const RunDirectory& run);
+/// note_end() of an error that `rank` found.
 void note_failure(const RunDirectory& run, const Error& error, int rank);
+/// Of a launch before this one, which ended while it noted it.
+void forget_failure(const RunDirectory& run);
 
 }  // namespace lockstep::runner

@@ -23,7 +23,9 @@ RunDirectory create_run(const fs::path& root, const std::string& recipe_toml) {
   std::error_code code;
   if (fs::exists(root, code) && (!fs::is_directory(root, code) || !fs::is_empty(root, code))) {
     const bool run = is_run(root);
-    throw UsageError("E110", fmt::format("the run folder '{}' is not empty", root.string()),
+    throw UsageError("E110",
+                     fmt::format("the run folder '{}' is {}", root.string(),
+                                 fs::is_directory(root, code) ? "not empty" : "a file"),
                      run ? fmt::format("`lockstep resume {}` goes on with it; --run names another",
                                        root.string())
                          : "name an empty or absent folder with --run");

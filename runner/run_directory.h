@@ -11,6 +11,7 @@ struct RunDirectory {
 
   std::filesystem::path recipe() const { return root / "recipe.toml"; }
   std::filesystem::path description() const { return root / "run.json"; }
+  std::filesystem::path failing() const { return root / ".failing"; }
   std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
   std::filesystem::path training_index() const { return root / "train.index.safetensors"; }
   std::filesystem::path validation_index() const { return root / "val.index.safetensors"; }

@@ -10,6 +10,7 @@
 #include "comm/error.h"
 #include "runner/checkpoints/checkpoint_store.h"
 #include "runner/files.h"
+#include "runner/liveness/scores.h"
 #include "runner/run_description.h"
 #include "runner/run_lock.h"
 
@@ -21,7 +22,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr int64_t kTail = 4 << 20;  // bytes of metrics.jsonl that are looked at
 constexpr size_t kSpeedRows = 20;   // over which a speed is taken
-constexpr double kSlow = 1.25;      // times the median that a rank may compute
 
 // The last rows, oldest first; a row that is being written is left out.
 std::vector<Json> last_rows(const fs::path& metrics) {
@@ -149,7 +149,7 @@ std::string complaint(const RankView& rank, const Heartbeat& host, double median
   if (rank.state != "running") return rank.state;
   if (rank.limit_seconds > 0.0 && rank.seconds > rank.limit_seconds)
     return fmt::format("hangs in {}", name_of(rank.phase));
-  if (median_compute_seconds > 0.0 && rank.mean_compute_seconds > kSlow * median_compute_seconds)
+  if (median_compute_seconds > 0.0 && median_compute_seconds < kSlow * rank.mean_compute_seconds)
     return fmt::format("slow: {:.1f} x the median",
                        rank.mean_compute_seconds / median_compute_seconds);
   return {};

@@ -84,8 +84,6 @@ std::vector<std::string> Training::note_placements(const Device& device) {
   for (size_t rank = 0; rank < placements.size(); ++rank) {
     log_.note(describe(static_cast<int>(rank), placements[rank]));
   }
-  const std::string crowded = describe_crowded(placements, plan_.options.compute_threads);
-  if (!crowded.empty()) warn(crowded);
   return uuids;
 }
 

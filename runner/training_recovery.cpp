@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "runner/error_of_all.h"
 #include "runner/training.h"
 #include "runner/weights_check.h"
 
@@ -64,13 +65,13 @@ void Training::count_failure(const std::string& what) {
 void Training::give_up(const std::string& what) {
   look_after_writing(TieredCheckpoints::Wait::yes, std::numeric_limits<int>::max());
   const std::vector<int64_t> saved = checkpoints_.store().steps();
-  throw Error(
+  throw ErrorOfAll(Error(
       ExitCode::non_finite, "E601",
       fmt::format("{}; the weights are those of step {}{}", what, progress_.step,
                   failures_ > 1 ? fmt::format(", after {} failures in a row", failures_) : ""),
       fmt::format("lower optimizer.learning_rate or lengthen the warm-up; {}",
                   saved.empty() ? std::string("nothing was saved yet")
-                                : fmt::format("the newest checkpoint is step {}", saved.back())));
+                                : fmt::format("the newest checkpoint is step {}", saved.back()))));
 }
 
 // The run goes on from there as if it had been resumed. Nobody compared the copies in memory with

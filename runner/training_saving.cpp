@@ -45,9 +45,9 @@ void Training::save_if_due(const StepResult& sums, const jobs::Measures& evaluat
 // What follows changes the arenas.
 void Training::finish_copy() {
   const Stopwatch watch;
-  if (!checkpoints_.finish_copy()) {
-    give_up(fmt::format("step {}: the update made weights that are not finite", progress_.step));
-  }
+  const std::string wrong = checkpoints_.finish_copy();
+  if (!wrong.empty())
+    give_up(fmt::format("step {}: the update made {} not finite", progress_.step, wrong));
   const double waited = watch.seconds();
   waited_seconds_ = std::max(waited, 0.9 * waited_seconds_);
   if (publisher_) publisher_->metrics().waited_for_checkpoint(waited);

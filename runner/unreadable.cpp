@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "runner/error_of_all.h"
+
 namespace lockstep::runner {
 namespace {
 
@@ -62,12 +64,12 @@ int64_t UnreadableSamples::count(UnreadableSample::Kind kind) const {
 void UnreadableSamples::refuse_too_many() const {
   if (count() <= most_) return;
   const UnreadableSample& one = known_.begin()->second;
-  throw DataError(
-      "E212",
-      fmt::format("{} of {} pictures cannot be read, more than data.max_bad allows ({});"
-                  " one is '{}': {}",
-                  count(), set_.size(), most_, set_.where(one.sample), one.cause),
-      "mend or remove them, or raise data.max_bad; the log names them all");
+  throw ErrorOfAll(
+      DataError("E212",
+                fmt::format("{} of {} pictures cannot be read, more than data.max_bad allows ({});"
+                            " one is '{}': {}",
+                            count(), set_.size(), most_, set_.where(one.sample), one.cause),
+                "mend or remove them, or raise data.max_bad; the log names them all"));
 }
 
 }  // namespace lockstep::runner

@@ -27,7 +27,7 @@ class UnreadableSamples {
   int64_t count() const { return static_cast<int64_t>(known_.size()); }
   int64_t count(UnreadableSample::Kind kind) const;
 
-  /// Throws DataError (E212) where more than `most` are known.
+  /// Throws ErrorOfAll (E212) where more than `most` are known.
   void refuse_too_many() const;
 
  private:

@@ -4,7 +4,6 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <iterator>
@@ -86,16 +85,9 @@ std::vector<int64_t> CheckpointStore::steps() const {
 }
 
 void CheckpointStore::probe(int64_t bytes, const Retention& keep, const Report& report) const {
-  const fs::path first = folder_ / ".probe", second = folder_ / ".probe-renamed";
-  constexpr std::string_view text = "can be written, named and read";
   make_folders(folder_);
-  write_file(first, text);
+  try_folder(folder_, "can be written, named and read");
   std::error_code code;
-  fs::rename(first, second, code);
-  if (code) fail_to("rename", first, code.value());
-  sync_folder(folder_);
-  if (read_text(second) != text) fail_to("read back", second, EIO);
-  fs::remove(second, code);
   const fs::space_info space = fs::space(folder_, code);
   if (code) return;
   const auto available = static_cast<int64_t>(space.available);

@@ -15,6 +15,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <cmath>
 #include <future>
 #include <span>
 #include <string>
@@ -68,20 +69,23 @@ uint64_t hash_of(const at::Tensor& arena) {
   return XXH3_64bits(arena.const_data_ptr(), arena.nbytes());
 }
 
-// False where something is not finite.
-bool copy_arena(const at::Tensor& from, const at::Tensor& to) {
+// The place of the first float that is not finite, if there is one.
+std::optional<int64_t> copy_arena(const at::Tensor& from, const at::Tensor& to) {
   const at::Tensor host = from.cpu();
   std::span<const float> rest(host.const_data_ptr<float>(), static_cast<size_t>(host.numel()));
   auto* place = to.mutable_data_ptr<float>();
-  bool finite = true;
+  std::optional<int64_t> wrong;
   while (!rest.empty()) {
     const auto piece = rest.first(std::min(rest.size(), kPieceFloats));
-    finite = finite && all_finite(piece);
+    if (!wrong && !all_finite(piece)) {
+      const auto first = std::ranges::find_if_not(piece, [](float x) { return std::isfinite(x); });
+      wrong = &*first - host.const_data_ptr<float>();
+    }
     stream_copy(piece, place);
     place += piece.size();
     rest = rest.subspan(piece.size());
   }
-  return finite;
+  return wrong;
 }
 
 // One core does not fill the memory's width.
@@ -121,12 +125,15 @@ Snapshot::Header& Snapshot::header() const { return *reinterpret_cast<Header*>(m
 
 void Snapshot::forget() { std::atomic_ref(header().whole).store(0); }
 
-bool Snapshot::copy(const Arenas& from) {
+std::string Snapshot::copy(const Arenas& from) {
   forget();
   const std::vector<at::Tensor> source = from.all(), target = arenas_->all();
-  const auto finite =
+  const auto wrong =
       for_each_arena(source.size(), [&](size_t i) { return copy_arena(source[i], target[i]); });
-  return std::ranges::find(finite, false) == finite.end();
+  for (size_t i = 0; i < wrong.size(); ++i) {
+    if (wrong[i]) return from.describe(i, *wrong[i]);
+  }
+  return {};
 }
 
 void Snapshot::seal(const Progress& progress) {

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "runner/arenas.h"
 #include "runner/checkpoints/checkpoint_store.h"
@@ -20,9 +21,9 @@ class Snapshot {
   /// enough of it.
   Snapshot(const Arenas& layout, const std::filesystem::path& file);
 
-  /// Copies; `from` may change after that. False where anything in it, a running statistic too, is
-  /// not a finite number. It holds nothing before seal().
-  bool copy(const Arenas& from);
+  /// Copies; `from` may change after that. What in it is not a finite number, a running statistic
+  /// too, as Arenas::describe() says it; empty: nothing. It holds nothing before seal().
+  std::string copy(const Arenas& from);
   /// What was copied counts from now on, as a state that has come so far.
   void seal(const Progress& progress);
   /// How far the state has come that it holds; checks every byte.

@@ -86,14 +86,14 @@ void TieredCheckpoints::save(const Progress& progress, Tier tier,
   finish_copy();
   finish_sealing();
   Snapshot& copy = free_copy();
-  std::promise<bool> copied;
+  std::promise<std::string> copied;
   copying_ = copied.get_future().share();
   const auto keep = [this, &copy,
-                     progress](std::promise<bool> told) -> std::optional<SavedCheckpoint> {
+                     progress](std::promise<std::string> told) -> std::optional<SavedCheckpoint> {
     const Stopwatch watch;
-    const bool finite = copy.copy(arenas_);
-    told.set_value(finite);
-    if (!finite) return std::nullopt;
+    const std::string wrong = copy.copy(arenas_);
+    told.set_value(wrong);
+    if (!wrong.empty()) return std::nullopt;
     copy.seal(progress);
     if (folder_.empty()) return std::nullopt;
     return SavedCheckpoint{.progress = progress, .seconds = watch.seconds(), .bytes = copy.bytes()};
@@ -109,7 +109,7 @@ void TieredCheckpoints::save(const Progress& progress, Tier tier,
 void TieredCheckpoints::begin_writing(const Snapshot& copy, Manifest manifest) {
   const auto write = [this, &copy, manifest = std::move(manifest),
                       copying = copying_]() -> std::optional<SavedCheckpoint> {
-    if (!copying.get()) return std::nullopt;
+    if (!copying.get().empty()) return std::nullopt;
     const Stopwatch watch;
     const Progress& progress = manifest.progress;
     store_.save(manifest, plan_.options.retention, [&](const fs::path& folder) {
@@ -124,11 +124,11 @@ void TieredCheckpoints::begin_writing(const Snapshot& copy, Manifest manifest) {
   writing_ = std::async(std::launch::async, write);
 }
 
-bool TieredCheckpoints::finish_copy() {
-  if (!copying_.valid()) return true;
-  const bool finite = copying_.get();
+std::string TieredCheckpoints::finish_copy() {
+  if (!copying_.valid()) return {};
+  std::string wrong = copying_.get();
   copying_ = {};
-  return finite;
+  return wrong;
 }
 
 std::optional<SavedCheckpoint> TieredCheckpoints::collect(Wait wait) {

@@ -49,9 +49,9 @@ class TieredCheckpoints {
   /// results of an evaluation at this step; waits for the one written before, which collect() has
   /// to have taken.
   void save(const Progress& progress, Tier tier, const jobs::Measures& evaluation = {});
-  /// Returns when the arenas may change. False where the copy had weights that are not finite: then
-  /// nothing was kept of it.
-  bool finish_copy();
+  /// Returns when the arenas may change: with what in the copy is not finite, of which nothing was
+  /// kept then; empty: nothing.
+  std::string finish_copy();
   enum class Wait { no, yes };
   /// The checkpoint that was written since, if there is one. Throws what kept it from being
   /// written.
@@ -96,8 +96,8 @@ class TieredCheckpoints {
   std::optional<Descriptor> lock_;
   std::vector<Snapshot> copies_;
   std::optional<Fault> fault_;
-  const Snapshot* written_ = nullptr;  // what the disk is getting
-  std::shared_future<bool> copying_;
+  const Snapshot* written_ = nullptr;                    // what the disk is getting
+  std::shared_future<std::string> copying_;              // what is not finite
   std::future<std::optional<SavedCheckpoint>> sealing_;  // follows the copying, needs no arenas
   std::optional<SavedCheckpoint> copied_;
   std::future<std::optional<SavedCheckpoint>> writing_;

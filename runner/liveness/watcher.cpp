@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,13 +18,13 @@
 #include "runner/liveness/rank_block.h"
 #include "runner/liveness/rank_signal.h"
 #include "runner/liveness/scores.h"
+#include "runner/liveness/watched_rank.h"
 #include "runner/process_state.h"
 #include "runner/world.h"
 
 namespace lockstep::runner {
 namespace {
 
-namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kBetweenLooks{500};
@@ -37,34 +36,12 @@ constexpr milliseconds kForOtherNodes{5000};
 constexpr milliseconds kToEnd{1000};
 constexpr milliseconds kForLauncher{10000};
 
-struct Watched {
-  RankBlock block;
-  Descriptor process;  // readable when it is gone
-  int parent;
-  std::filesystem::path stacks;
-  std::string state = "running";
-  bool was_stuck = false;    // in the kernel, when last looked at
-  double over_limit = -1.0;  // since when it was in the phase that was too long at the last look
-  bool gone = false;
-};
-
-// glibc 2.36 declares its own for C alone.
-Descriptor open_process(int process) {
-  return Descriptor(static_cast<int>(syscall(SYS_pidfd_open, process, 0)));
-}
-
 // Until `done`, or the time is over.
 void wait_until(milliseconds most, const std::function<bool()>& done) {
   const auto end = std::chrono::steady_clock::now() + most;
   while (!done() && std::chrono::steady_clock::now() < end) {
     std::this_thread::sleep_for(milliseconds(50));
   }
-}
-
-bool is_gone(const Watched& rank) {
-  if (rank.process.number() < 0) return state_of(rank.block.process()) == "gone";
-  pollfd end{rank.process.number(), POLLIN, 0};
-  return ::poll(&end, 1, 0) > 0;
 }
 
 class Watcher {
@@ -82,14 +59,12 @@ class Watcher {
   bool is_over() const;
   void wait_for_an_end() const;
   void beat();
-  RankView view(const Watched& rank) const;
   std::vector<RankView> views() const;
   std::vector<RankView> views_of_all();
   void leave_reports();
   void look_for_slow();
   void note_ends();
   void report_loss(const RankView& lost);
-  void look_at_states();
   void note_gap();
   bool somebody_hangs();
   void look_for_hang();
@@ -104,7 +79,7 @@ class Watcher {
   WatchOptions options_;
   std::string host_;
   Postmortem postmortem_;
-  std::vector<Watched> ranks_;
+  std::vector<WatchedRank> ranks_;
   Scores scores_;
   double next_beat_ = 0.0, next_scores_;
   double last_look_ = 0.0, no_verdict_before_ = 0.0;
@@ -114,7 +89,7 @@ class Watcher {
 void Watcher::watch() {
   while (!is_over()) {
     find_ranks();
-    look_at_states();
+    for (WatchedRank& rank : ranks_) look_at_state(rank);
     beat();
     look_for_slow();
     wait_for_an_end();
@@ -128,40 +103,24 @@ void Watcher::watch() {
 void Watcher::find_ranks() {
   if (static_cast<int>(ranks_.size()) == options_.ranks) return;
   std::vector<int> known;
-  for (const Watched& rank : ranks_) known.push_back(rank.block.rank());
-  for (RankBlock& block : open_blocks(options_.blocks, known)) {
-    const int process = block.process();
-    const fs::path stacks = options_.blocks / fmt::format("rank-{:05d}.stacks", block.rank());
-    ranks_.push_back({.block = std::move(block),
-                      .process = open_process(process),
-                      .parent = parent_of(process).value_or(0),
-                      .stacks = stacks});
-  }
+  for (const WatchedRank& rank : ranks_) known.push_back(rank.block.rank());
+  for (RankBlock& block : open_blocks(options_.blocks, known))
+    ranks_.push_back(watch_rank(std::move(block), options_.blocks));
 }
 
 // Ranks that have no block when the first is gone will have none.
 bool Watcher::is_over() const {
   const bool complete = static_cast<int>(ranks_.size()) == options_.ranks;
   return (complete || getppid() != options_.starter) &&
-         std::ranges::all_of(ranks_, [](const Watched& rank) { return rank.gone; });
+         std::ranges::all_of(ranks_, [](const WatchedRank& rank) { return rank.gone; });
 }
 
 void Watcher::wait_for_an_end() const {
   std::vector<pollfd> ends;
-  for (const Watched& rank : ranks_) {
+  for (const WatchedRank& rank : ranks_) {
     if (!rank.gone) ends.push_back({rank.process.number(), POLLIN, 0});
   }
   ::poll(ends.data(), ends.size(), static_cast<int>(kBetweenLooks.count()));
-}
-
-// Who reads a file is in the kernel now and then; who is there twice in a row may be stuck.
-void Watcher::look_at_states() {
-  for (Watched& rank : ranks_) {
-    rank.state = state_of(rank.block.process());
-    const bool stuck = rank.state.starts_with("stuck");
-    if (stuck && !rank.was_stuck) rank.state = "running";
-    rank.was_stuck = stuck;
-  }
 }
 
 // A job that was suspended, or a machine: the time counted, and nobody could do anything.
@@ -171,27 +130,10 @@ void Watcher::note_gap() {
   last_look_ = now;
 }
 
-RankView Watcher::view(const Watched& rank) const {
-  const RankBlock::Entry now = rank.block.now();
-  return {.rank = rank.block.rank(),
-          .host = host_,
-          .process = rank.block.process(),
-          .step = now.step,
-          .phase = now.phase,
-          .seconds = monotonic_seconds() - now.at_seconds,
-          .limit_seconds = limit_seconds(now.phase, rank.block.longest_seconds(now.phase),
-                                         options_.hang_seconds),
-          .steps_timed = rank.block.steps_timed(),
-          .compute_seconds = rank.block.total_seconds(Phase::compute),
-          .data_seconds = rank.block.total_seconds(Phase::data),
-          .state = rank.gone ? "gone" : rank.state,
-          .last_step = rank.block.last_step(),
-          .mean_compute_seconds = rank.block.mean_compute_seconds()};
-}
-
 std::vector<RankView> Watcher::views() const {
   std::vector<RankView> views;
-  for (const Watched& rank : ranks_) views.push_back(view(rank));
+  for (const WatchedRank& rank : ranks_)
+    views.push_back(view_of(rank, host_, options_.hang_seconds));
   return views;
 }
 
@@ -210,7 +152,7 @@ void Watcher::beat() {
 
 // The watcher of rank 0's node looks for all.
 void Watcher::look_for_slow() {
-  const auto is_first = [](const Watched& rank) { return rank.block.rank() == 0; };
+  const auto is_first = [](const WatchedRank& rank) { return rank.block.rank() == 0; };
   if (options_.scores_seconds == 0.0 || monotonic_seconds() < next_scores_ ||
       std::ranges::none_of(ranks_, is_first))
     return;
@@ -225,26 +167,32 @@ void Watcher::look_for_slow() {
 }
 
 void Watcher::leave_reports() {
-  for (const Watched& rank : ranks_) {
+  for (const WatchedRank& rank : ranks_) {
     if (!rank.gone) request(rank.block.process(), RankRequest::write_stacks);
   }
   std::this_thread::sleep_for(kForStacks);
   std::vector<RankReport> reports;
-  for (const Watched& rank : ranks_) {
-    reports.push_back(
-        {.view = view(rank), .record = rank.block.record(), .stacks = read_stacks(rank.stacks)});
+  for (const WatchedRank& rank : ranks_) {
+    reports.push_back({.view = view_of(rank, host_, options_.hang_seconds),
+                       .record = rank.block.record(),
+                       .stacks = read_stacks(rank.stacks)});
   }
   postmortem_.leave(reports);
 }
 
 // The first that goes without a word is the cause; what the launcher ends after it is not.
 void Watcher::note_ends() {
-  for (Watched& rank : ranks_) {
+  for (WatchedRank& rank : ranks_) {
     if (rank.gone || !is_gone(rank)) continue;
-    const RankView last = view(rank);
+    const RankView last = view_of(rank, host_, options_.hang_seconds);
     rank.gone = true;
-    if (rank.block.ended() || rank.block.was_told_to_end() || lost_one_) continue;
-    report_loss(last);
+    if (rank.block.ended() || lost_one_) continue;
+    if (!rank.block.was_told_to_end()) {
+      report_loss(last);
+    } else {  // twice, or its launcher lost patience: nothing to tell, and the others wait for it
+      lost_one_ = true;
+      end_ranks(RankRequest::end_as_lost);
+    }
   }
 }
 
@@ -268,9 +216,9 @@ bool Watcher::somebody_hangs() {
   // Other nodes' heartbeats may lie far away: they are read where they matter.
   const bool any = std::ranges::any_of(mine, [](const RankView& rank) { return hangs(rank, {}); });
   const std::vector<RankView> all = any ? views_of_all() : mine;
-  for (Watched& rank : ranks_) {
+  for (WatchedRank& rank : ranks_) {
     const double since = rank.block.now().at_seconds;
-    const bool over = hangs(view(rank), all);
+    const bool over = hangs(view_of(rank, host_, options_.hang_seconds), all);
     found = found || (over && rank.over_limit == since);
     rank.over_limit = over ? since : -1.0;
   }
@@ -325,12 +273,12 @@ void Watcher::end_all(const std::function<RankRequest()>& report) {
 
 // Those that can end by themselves first: the launcher passes the first code on.
 void Watcher::end_ranks(RankRequest how) {
-  for (const Watched& rank : ranks_) {
+  for (const WatchedRank& rank : ranks_) {
     if (!rank.gone && state_of(rank.block.process()) == "running")
       request(rank.block.process(), how);
   }
   wait_until(kToEnd, [this] { return std::ranges::all_of(ranks_, is_gone); });
-  for (const Watched& rank : ranks_) {
+  for (const WatchedRank& rank : ranks_) {
     if (!is_gone(rank)) ::kill(rank.block.process(), SIGKILL);
   }
 }
@@ -348,7 +296,7 @@ void Watcher::end_launcher() {
 
 void Watcher::end_with_launcher() {
   if (!options_.has_launcher) return;
-  for (const Watched& rank : ranks_) {
+  for (const WatchedRank& rank : ranks_) {
     if (rank.gone || parent_of(rank.block.process()).value_or(rank.parent) == rank.parent) continue;
     lost_one_ = true;
     ::kill(rank.block.process(), SIGKILL);

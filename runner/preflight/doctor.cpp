@@ -137,17 +137,9 @@ std::string gigabytes(uintmax_t bytes) {
 }
 
 Finding examine_storage(const fs::path& folder) {
-  const fs::path first = folder / ".lockstep-doctor", second = folder / ".lockstep-doctor-2";
-  const std::string text(kStorageBytes, 'x');
   try {
-    const Stopwatch watch;
-    write_file(first, text);
-    const double rate = static_cast<double>(kStorageBytes) / watch.seconds();
-    fs::rename(first, second);
-    sync_folder(folder);
-    const bool same = read_text(second) == text;
-    fs::remove(second);
-    if (!same) fail_to("read back", second, EIO);
+    const double seconds = try_folder(folder, std::string(kStorageBytes, 'x'));
+    const double rate = static_cast<double>(kStorageBytes) / seconds;
     const std::string found =
         fmt::format("'{}': written and synced at {:.0f} MB/s, renamed, read back; {} free",
                     folder.string(), rate / 1e6, gigabytes(fs::space(folder).available));
@@ -156,8 +148,6 @@ Finding examine_storage(const fs::path& folder) {
             "checkpoints will take long; a run folder on faster storage, or "
             "checkpoint.every=\"auto\""};
   } catch (const WriteError& error) {
-    std::error_code code;
-    fs::remove(first, code);
     return finding_of("storage", error);
   } catch (const fs::filesystem_error& error) {
     return {"storage", Level::failure, error.what(), "name a folder that can be written: --folder"};

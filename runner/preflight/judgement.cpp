@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
 #include <map>
 #include <set>
 
@@ -33,15 +32,6 @@ std::string who(const std::vector<const RankFacts*>& ranks) {
   }
   return fmt::format("rank{} {}{}", ranks.size() == 1 ? "" : "s", list_of_ranks(numbers),
                      hosts.size() == 1 ? " on " + *hosts.begin() : "");
-}
-
-std::vector<const RankFacts*> those(const Ranks& ranks,
-                                    const std::function<bool(const RankFacts&)>& are) {
-  std::vector<const RankFacts*> found;
-  for (const RankFacts& rank : ranks) {
-    if (are(rank)) found.push_back(&rank);
-  }
-  return found;
 }
 
 // What all must have alike; those that have not what most have are named.
@@ -96,81 +86,88 @@ Finding compare(const Ranks& ranks, const Alike& alike) {
           alike.cure};
 }
 
-// One text for all that `fails`, or what the least of them has.
-Finding limit(const Ranks& ranks, const char* check,
-              const std::function<bool(const RankFacts&)>& fails, Level level,
-              const std::function<std::string(const RankFacts&)>& text, const char* cure) {
-  const auto found = those(ranks, fails);
-  if (found.empty()) return {check, Level::good, text(ranks.front()), ""};
-  return {check, level, fmt::format("{}: {}", who(found), text(*found.front())), cure};
-}
-
 std::string count_or_none(int64_t limit) {
   return limit < 0 ? "no limit" : fmt::format("{}", limit);
 }
 
-void judge_machines(const Ranks& ranks, const Needs& needs, std::vector<Finding>& findings) {
-  findings.push_back(limit(
-      ranks, "devices", [](const RankFacts& r) { return r.gpus > 0 && !r.on_gpu && r.threads > 0; },
-      Level::warning,
-      [](const RankFacts& r) {
-        return r.on_gpu      ? std::string("each rank has a GPU")
-               : r.gpus == 0 ? std::string("no GPU: ranks compute on the processor")
-                             : fmt::format("{} ranks for {} GPUs compute on the processor",
-                                           r.local_ranks, r.gpus);
-      },
-      "start as many ranks on a host as it has GPUs; all of them must be visible to each rank (no "
-      "--gpus-per-task)"));
-  findings.push_back(limit(
-      ranks, "cores", [](const RankFacts& r) { return r.cores < r.threads; }, Level::warning,
-      [](const RankFacts& r) {
-        return fmt::format(
-            "may use {} core{}{}", r.cores, r.cores == 1 ? "" : "s",
-            r.threads > 0 ? fmt::format(", computes with {} threads", r.threads) : "");
-      },
-      "bind ranks to more cores: mpirun --map-by ppr:N:node:PE=K --bind-to core, or --bind-to "
-      "none"));
-  findings.push_back(limit(
-      ranks, "memory",
-      [&](const RankFacts& r) { return r.memory_bytes < needs.rank_bytes * r.local_ranks; },
-      Level::failure,
-      [&](const RankFacts& r) {
-        return fmt::format("{} free{}", megabytes(r.memory_bytes),
-                           needs.rank_bytes == 0
-                               ? ""
-                               : fmt::format(", {} needed before activations",
-                                             megabytes(needs.rank_bytes * r.local_ranks)));
-      },
-      "fewer ranks on a host, a smaller batch for each shard (more batch.shards), or a larger "
-      "memory limit"));
-  findings.push_back(limit(
-      ranks, "/dev/shm", [&](const RankFacts& r) { return r.shm_bytes < needs.node_bytes; },
-      Level::warning,
-      [&](const RankFacts& r) {
-        return fmt::format(
-            "{} free{}", megabytes(r.shm_bytes),
-            needs.node_bytes == 0
-                ? ""
-                : fmt::format(", {} wanted for copies of the state", megabytes(needs.node_bytes)));
-      },
-      "a larger one (docker --shm-size, `mount -o remount,size=`), another memory file system in "
-      "checkpoint.memory_folder, or checkpoint.memory_every=0"));
-  findings.push_back(limit(
-      ranks, "open files",
-      [](const RankFacts& r) { return r.open_files >= 0 && r.open_files < kFewFiles; },
-      Level::warning, [](const RankFacts& r) { return count_or_none(r.open_files); },
-      "ulimit -n 65536 in the job, or LimitNOFILE of the scheduler's daemon"));
-  findings.push_back(limit(
-      ranks, "locked memory",
-      [](const RankFacts& r) {
-        return r.infiniband && r.locked_bytes >= 0 && r.locked_bytes < kFewLockedBytes;
-      },
-      Level::warning,
-      [](const RankFacts& r) {
-        return r.locked_bytes < 0 ? std::string("no limit") : megabytes(r.locked_bytes);
-      },
-      "InfiniBand needs ulimit -l unlimited: LimitMEMLOCK=infinity of slurmd, or "
-      "/etc/security/limits.conf"));
+// What a machine must have enough of.
+struct Limit {
+  const char* check;
+  bool (*fails)(const RankFacts&, const Needs&);
+  Level level;
+  std::string (*text)(const RankFacts&, const Needs&);  // what it has
+  const char* cure;
+};
+
+const Limit kLimits[] = {
+    {"devices",
+     [](const RankFacts& r, const Needs&) { return r.gpus > 0 && !r.on_gpu && r.threads > 0; },
+     Level::warning,
+     [](const RankFacts& r, const Needs&) {
+       return r.on_gpu      ? std::string("each rank has a GPU")
+              : r.gpus == 0 ? std::string("no GPU: ranks compute on the processor")
+                            : fmt::format("{} ranks for {} GPUs compute on the processor",
+                                          r.local_ranks, r.gpus);
+     },
+     "start as many ranks on a host as it has GPUs; all of them must be visible to each rank (no "
+     "--gpus-per-task)"},
+    {"cores", [](const RankFacts& r, const Needs&) { return r.cores < r.threads; }, Level::warning,
+     [](const RankFacts& r, const Needs&) {
+       return fmt::format(
+           "may use {} core{}{}", r.cores, r.cores == 1 ? "" : "s",
+           r.threads > 0 ? fmt::format(", computes with {} threads", r.threads) : "");
+     },
+     "bind ranks to more cores: mpirun --map-by ppr:N:node:PE=K --bind-to core, or --bind-to none"},
+    {"memory",
+     [](const RankFacts& r, const Needs& needs) {
+       return r.memory_bytes < needs.rank_bytes * r.local_ranks;
+     },
+     Level::failure,
+     [](const RankFacts& r, const Needs& needs) {
+       return fmt::format("{} free{}", megabytes(r.memory_bytes),
+                          needs.rank_bytes == 0
+                              ? ""
+                              : fmt::format(", {} needed before activations",
+                                            megabytes(needs.rank_bytes * r.local_ranks)));
+     },
+     "fewer ranks on a host, a smaller batch for each shard (more batch.shards), or a larger "
+     "memory limit"},
+    {"/dev/shm",
+     [](const RankFacts& r, const Needs& needs) { return r.shm_bytes < needs.node_bytes; },
+     Level::warning,
+     [](const RankFacts& r, const Needs& needs) {
+       return fmt::format("{} free{}", megabytes(r.shm_bytes),
+                          needs.node_bytes == 0 ? ""
+                                                : fmt::format(", {} wanted for copies of the state",
+                                                              megabytes(needs.node_bytes)));
+     },
+     "a larger one (docker --shm-size, `mount -o remount,size=`), another memory file system in "
+     "checkpoint.memory_folder, or checkpoint.memory_every=0"},
+    {"open files",
+     [](const RankFacts& r, const Needs&) { return r.open_files >= 0 && r.open_files < kFewFiles; },
+     Level::warning, [](const RankFacts& r, const Needs&) { return count_or_none(r.open_files); },
+     "ulimit -n 65536 in the job, or LimitNOFILE of the scheduler's daemon"},
+    {"locked memory",
+     [](const RankFacts& r, const Needs&) {
+       return r.infiniband && r.locked_bytes >= 0 && r.locked_bytes < kFewLockedBytes;
+     },
+     Level::warning,
+     [](const RankFacts& r, const Needs&) {
+       return r.locked_bytes < 0 ? std::string("no limit") : megabytes(r.locked_bytes);
+     },
+     "InfiniBand needs ulimit -l unlimited: LimitMEMLOCK=infinity of slurmd, or "
+     "/etc/security/limits.conf"},
+};
+
+// One text for all that fail, or what the first has.
+Finding hold(const Limit& limit, const Ranks& ranks, const Needs& needs) {
+  std::vector<const RankFacts*> found;
+  for (const RankFacts& rank : ranks) {
+    if (limit.fails(rank, needs)) found.push_back(&rank);
+  }
+  if (found.empty()) return {limit.check, Level::good, limit.text(ranks.front(), needs), ""};
+  return {limit.check, limit.level,
+          fmt::format("{}: {}", who(found), limit.text(*found.front(), needs)), limit.cure};
 }
 
 Finding judge_clocks(const Ranks& ranks) {
@@ -241,7 +238,7 @@ std::vector<Finding> judge(const std::vector<RankFacts>& ranks, const Needs& nee
     const Finding finding = compare(ranks, alike);
     if (!finding.check.empty()) findings.push_back(finding);
   }
-  judge_machines(ranks, needs, findings);
+  for (const Limit& limit : kLimits) findings.push_back(hold(limit, ranks, needs));
   if (ranks.size() > 1) {
     findings.push_back(judge_clocks(ranks));
     findings.push_back(judge_sum(ranks));

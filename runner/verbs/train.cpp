@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "comm/broadcast_sized.h"
 #include "runner/checkpoints/tiered_checkpoints.h"
 #include "runner/data_sets.h"
+#include "runner/fault.h"
 #include "runner/files.h"
 #include "runner/launch.h"
 #include "runner/preflight/preflight.h"
@@ -57,43 +59,51 @@ std::string id_of(const RunDirectory& run) {
   return new_run_id();
 }
 
-// What run.json says beside the plan.
-struct Introduction {
-  std::string id, launch;
-  Progress progress;
-  std::vector<std::string> allowed_changes;
-  std::string recipe;  // the name of its file; empty: of a run that knows it
+// What train and resume share once the run is there and owned.
+struct Launch {
+  World& world;
+  const RunPlan& plan;
+  const Device& device;
+  const RunDirectory& run;
+  std::optional<Deadline> deadline;
+  std::optional<RunLock> lock;               // of rank 0
+  std::string id;                            // of the run, as rank 0 knows it
+  std::string recipe;                        // the name of its file; empty: the run knows it
+  std::vector<std::string> allowed_changes;  // by this resume and those before it
 };
 
-void introduce(const RunPlan& plan, World& world, const RunDirectory& run,
-               const Introduction& introduction) {
-  world.set_run(run);
-  if (world.rank() != 0) return;
-  const Progress& progress = introduction.progress;
+void describe_to_user(const Launch& launch, const Progress& progress) {
+  const RunPlan& plan = launch.plan;
+  const int ranks = launch.world.size();
   int64_t parameters = 0;
   for (const jobs::NamedShape& shape : plan.job->parameters()) parameters += shape.elements();
-  say(world,
+  say(launch.world,
       fmt::format(
           "{}: {}, {:.2f} M parameters, {} pictures in {} classes, {} rank{} for {} shard{}",
-          run.root.string(), plan.job->architecture().name, static_cast<double>(parameters) / 1e6,
-          plan.training_set->size(), plan.training_set->classes().size(), world.size(),
-          world.size() == 1 ? "" : "s", plan.options.shards, plan.options.shards == 1 ? "" : "s"));
-  say(world,
+          launch.run.root.string(), plan.job->architecture().name,
+          static_cast<double>(parameters) / 1e6, plan.training_set->size(),
+          plan.training_set->classes().size(), ranks, ranks == 1 ? "" : "s", plan.options.shards,
+          plan.options.shards == 1 ? "" : "s"));
+  say(launch.world,
       fmt::format("{} epochs of {} steps{}", plan.options.epochs, plan.sampler.steps_per_epoch(),
                   progress.step == 0 ? std::string()
                                      : fmt::format("; goes on after step {}", progress.step)));
-  RunHistory history = with_launch(read_history(run), run, progress.step);
-  if (!introduction.recipe.empty()) history.recipe = introduction.recipe;
+}
+
+void write_description(const Launch& launch, const std::string& name, const Progress& progress) {
+  const RunPlan& plan = launch.plan;
+  RunHistory history = with_launch(read_history(launch.run), launch.run, progress.step);
+  if (!launch.recipe.empty()) history.recipe = launch.recipe;
   nlohmann::json description{{"version", LOCKSTEP_VERSION},
-                             {"id", introduction.id},
+                             {"id", launch.id},
                              {"job", plan.options.job},
                              {"recipe", history.recipe},
                              {"model", plan.job->architecture().name},
-                             {"launch", introduction.launch},
+                             {"launch", name},
                              {"host", host_name()},
                              {"process", getpid()},
-                             {"ranks", world.size()},
-                             {"nodes", world.nodes()},
+                             {"ranks", launch.world.size()},
+                             {"nodes", launch.world.nodes()},
                              {"shards", plan.options.shards},
                              {"steps", plan.steps},
                              {"steps_per_epoch", plan.sampler.steps_per_epoch()},
@@ -102,39 +112,69 @@ void introduce(const RunPlan& plan, World& world, const RunDirectory& run,
                              {"first_start", history.first_start},
                              {"restarts", history.restarts},
                              {"lost_steps", history.lost_steps}};
-  if (!introduction.allowed_changes.empty())
-    description["allowed_changes"] = introduction.allowed_changes;
-  replace_file(run.description(), description.dump(1) + "\n");
+  if (!launch.allowed_changes.empty()) description["allowed_changes"] = launch.allowed_changes;
+  replace_file(launch.run.description(), description.dump(1) + "\n");
 }
 
-// What train and resume share once the run is there and its weights are known.
-struct Launch {
-  World& world;
-  const RunPlan& plan;
-  const Device& device;
-  const RunDirectory& run;
-  std::optional<Deadline> deadline;
-  std::optional<RunLock> lock;  // of rank 0
-};
+void warn_of_no_watch(const World& world, const Liveness& liveness) {
+  if (world.local_rank() != 0 || liveness.failure().empty()) return;
+  std::fprintf(stderr, "warning: nobody watches for hangs on %s: %s\n", host_name().c_str(),
+               liveness.failure().c_str());
+}
 
-ExitCode train_to_the_end(Launch& launch, Model& model, TieredCheckpoints& checkpoints,
-                          Liveness& liveness, const Progress& progress) {
+void say_how_it_ended(const Launch& launch, ExitCode code) {
+  const std::string root = launch.run.root.string();
+  if (code == ExitCode::stopped) {
+    say(launch.world, fmt::format("stopped as asked, saved; `lockstep resume {}` goes on", root));
+  } else {
+    say(launch.world,
+        fmt::format("done: `lockstep eval {0}`, `lockstep export {0} --format timm OUT`", root));
+  }
+}
+
+// `first_state` gives the model its weights and says how far they have come.
+ExitCode train_to_the_end(Launch& launch,
+                          const std::function<Progress(Model&, TieredCheckpoints&)>& first_state) {
   World& world = launch.world;
+  const RunPlan& plan = launch.plan;
+  const RunDirectory& run = launch.run;
+  world.communicator().barrier();
+  require_seen(run);
+  const std::string name = comm::broadcast_sized(launch_name(), world.communicator());
+  launch.id = comm::broadcast_sized(launch.id, world.communicator());
+  Liveness liveness(world, run, name, plan.options.check);
+  warn_of_no_watch(world, liveness);
+  const StopSignals signals(liveness.told_to_end());
+  Model model(plan, launch.device.placement);
+  TieredCheckpoints checkpoints(plan, model.arenas, world, run, launch.id, warnings());
+  const Progress progress = first_state(model, checkpoints);
+  if (world.rank() == 0) {
+    describe_to_user(launch, progress);
+    forget_failure(run);
+    write_description(launch, name, progress);
+  }
+  world.communicator().barrier();  // what a launch before this one died of counts no more
+  world.set_run(run);
   const ExitCode code =
-      Training(launch.plan, model, world, launch.device, launch.run, checkpoints, liveness,
-               progress,
+      Training(plan, model, world, launch.device, run, checkpoints, liveness, progress,
                {.deadline = launch.deadline, .lock = launch.lock ? &*launch.lock : nullptr})
           .run();
   checkpoints.remove_copies();
-  if (world.rank() == 0) note_end(launch.run, code);
-  const std::string root = launch.run.root.string();
-  if (code == ExitCode::stopped) {
-    say(world, fmt::format("stopped as asked, saved; `lockstep resume {}` goes on", root));
-  } else {
-    say(world,
-        fmt::format("done: `lockstep eval {0}`, `lockstep export {0} --format timm OUT`", root));
-  }
+  if (world.rank() == 0) note_end(run, code);
+  say_how_it_ended(launch, code);
   return code;
+}
+
+// All ranks have met when it is there.
+RunPlan plan_of(Recipe recipe, World& world) {
+  Fault::from_environment(world.rank());  // where it is none, nothing is begun
+  const RunOptions options = read_all_keys(recipe, launch_defaults(world));
+  recipe.required_text("data.train");
+  require_divides(world.size(), options.shards);
+  require_precision(options);
+  world.start();
+  return make_plan(std::move(recipe),
+                   {.defaults = launch_defaults(world), .ranks = &world.communicator()});
 }
 
 // "90s", "30m", "11.5h", a bare number of seconds, from now; empty: never.
@@ -200,48 +240,27 @@ void refuse_other_recipe(const RunPlan& plan, const SoundCheckpoint& checkpoint,
                         "remove it from this run");
 }
 
-void warn_of_no_watch(const World& world, const Liveness& liveness) {
-  if (world.local_rank() != 0 || liveness.failure().empty()) return;
-  std::fprintf(stderr, "warning: nobody watches for hangs on %s: %s\n", host_name().c_str(),
-               liveness.failure().c_str());
-}
-
 }  // namespace
 
 ExitCode train(World& world, const TrainOptions& options) {
   listen_for_user_signal();
   const std::optional<Deadline> deadline = deadline_in(options.deadline);
-  Recipe recipe = Recipe::read(options.recipe, options.overrides);
-  const RunOptions run_options = read_all_keys(recipe, launch_defaults(world));
-  recipe.required_text("data.train");
-  require_divides(world.size(), run_options.shards);
-  require_precision(run_options);
-  world.start();
-  const RunPlan plan = make_plan(
-      std::move(recipe), {.defaults = launch_defaults(world), .ranks = &world.communicator()});
+  const RunPlan plan = plan_of(Recipe::read(options.recipe, options.overrides), world);
   const Device device = choose_device(plan.options, world);
   RunDirectory run{options.run.empty() ? default_run_folder(recipe_name(options.recipe))
                                        : fs::path(options.run)};
   run.root = comm::broadcast_sized(run.root.string(), world.communicator());
   check_before_start(plan, world, run.root, device.gpu != nullptr, warnings(world));
-  Launch launch{world, plan, device, run, deadline, {}};
+  Launch launch{world, plan, device, run, deadline, {}, new_run_id(), recipe_name(options.recipe)};
   if (world.rank() == 0) {
     create_run(run.root, plan.recipe.resolved_toml());
     keep_indices(run, *plan.training_set, plan.validation_set ? &*plan.validation_set : nullptr);
     launch.lock.emplace(run);
   }
-  world.communicator().barrier();
-  require_seen(run);
-  const std::string name = comm::broadcast_sized(launch_name(), world.communicator());
-  Liveness liveness(world, run, name, plan.options.check);
-  warn_of_no_watch(world, liveness);
-  const StopSignals signals(liveness.told_to_end());
-  Model model(plan, device.placement);
-  model.start(plan);
-  const std::string id = comm::broadcast_sized(new_run_id(), world.communicator());
-  TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
-  introduce(plan, world, run, {.id = id, .launch = name, .recipe = recipe_name(options.recipe)});
-  return train_to_the_end(launch, model, checkpoints, liveness, {});
+  return train_to_the_end(launch, [&](Model& model, TieredCheckpoints&) {
+    model.start(plan);
+    return Progress();
+  });
 }
 
 ExitCode resume(World& world, const ResumeOptions& options) {
@@ -249,17 +268,11 @@ ExitCode resume(World& world, const ResumeOptions& options) {
   const std::optional<Deadline> deadline = deadline_in(options.deadline);
   const RunDirectory run = open_run(options.run);
   refuse_changes(run.recipe(), options, launch_defaults(world));
-  Recipe recipe = Recipe::read(run.recipe(), options.overrides);
-  const RunOptions run_options = read_all_keys(recipe, launch_defaults(world));
-  require_divides(world.size(), run_options.shards);
-  require_precision(run_options);
-  world.start();
-  const RunPlan plan = make_plan(
-      std::move(recipe), {.defaults = launch_defaults(world), .ranks = &world.communicator()});
+  const RunPlan plan = plan_of(Recipe::read(run.recipe(), options.overrides), world);
   const Device device = choose_device(plan.options, world);
   check_before_start(plan, world, run.root, device.gpu != nullptr, warnings(world));
-  Model model(plan, device.placement);
-  Launch launch{world, plan, device, run, deadline, {}};
+  Launch launch{world, plan, device, run, deadline};
+  launch.allowed_changes = allowed_changes(run, options);
   if (world.rank() == 0) {
     launch.lock.emplace(run);
     forget_requests(run);
@@ -267,25 +280,17 @@ ExitCode resume(World& world, const ResumeOptions& options) {
     const std::string change =
         plan.validation_set ? changed_validation_set(run, *plan.validation_set) : std::string();
     if (!change.empty()) say(world, "warning: " + change);
+    launch.id = id_of(run);
   }
-  world.communicator().barrier();
-  const std::string name = comm::broadcast_sized(launch_name(), world.communicator());
-  Liveness liveness(world, run, name, plan.options.check);
-  warn_of_no_watch(world, liveness);
-  const StopSignals signals(liveness.told_to_end());
-  const std::string id =
-      comm::broadcast_sized(world.rank() == 0 ? id_of(run) : std::string(), world.communicator());
-  TieredCheckpoints checkpoints(plan, model.arenas, world, run, id, warnings());
-  const std::vector<std::string> allowed = allowed_changes(run, options);
-  const auto accept = [&](const SoundCheckpoint& checkpoint) {
+  const auto accept = [&plan, allowed = launch.allowed_changes](const SoundCheckpoint& checkpoint) {
     refuse_other_recipe(plan, checkpoint, allowed);
   };
-  const Progress progress = checkpoints.restore(world.communicator(), warnings(), accept);
-  if (world.rank() == 0 && !options.allowed_changes.empty())
-    replace_file(run.recipe(), plan.recipe.resolved_toml());
-  introduce(plan, world, run,
-            {.id = id, .launch = name, .progress = progress, .allowed_changes = allowed});
-  return train_to_the_end(launch, model, checkpoints, liveness, progress);
+  return train_to_the_end(launch, [&](Model&, TieredCheckpoints& checkpoints) {
+    const Progress progress = checkpoints.restore(world.communicator(), warnings(), accept);
+    if (world.rank() == 0 && !options.allowed_changes.empty())
+      replace_file(run.recipe(), plan.recipe.resolved_toml());
+    return progress;
+  });
 }
 
 }  // namespace lockstep::runner

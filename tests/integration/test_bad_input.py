@@ -161,6 +161,7 @@ class Runs(RunTest):
         done = run("train", self.recipe, "--run", self.run_folder)
         self.assert_error(done, 2, "E110", "not empty", "resume")
         self.assertEqual(sorted(self.run_folder.rglob("*")), before)
+        self.assert_error(run("train", self.recipe, "--run", self.recipe), 2, "E110", "is a file", "--run")
 
     def test_no_run_and_no_checkpoint(self):
         self.assert_error(run("resume", self.folder / "absent"), 66, "E304", "no such folder")

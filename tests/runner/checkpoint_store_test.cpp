@@ -93,20 +93,27 @@ TEST(CheckpointStore, RoomForAllThatIsKeptIsLookedFor) {
   EXPECT_THROW(store.probe(2 * available, {.newest = 1}, report), WriteError);
 }
 
+// What goes, goes after the new one has its name: of the newest, the best and every nth.
 TEST(CheckpointStore, AFailedWriteLeavesTheOldOnes) {
-  const TemporaryFolder folder;
-  const CheckpointStore store(folder.path());
-  save(store, 5, {.newest = 1});
-  EXPECT_THROW(store.save({.progress = {.step = 6}}, {.newest = 1},
-                          [](const std::filesystem::path& aside) -> Manifest::Files {
-                            write_file(aside / "a.bin", "half");
-                            throw WriteError("E501", "the disk is full");
-                          }),
-               WriteError);
-  EXPECT_EQ(store.steps(), std::vector<int64_t>{5});
-  EXPECT_EQ(store.newest_sound(kNoReport).path, store.path(5));
-  save(store, 6, {.newest = 1});
-  EXPECT_EQ(store.steps(), std::vector<int64_t>{6});
+  for (const auto& [keep, kept] : std::vector<std::pair<Retention, std::vector<int64_t>>>{
+           {{.newest = 1}, {8}},
+           {{.newest = 1, .best = "top1"}, {6, 8}},
+           {{.newest = 2, .every = 5}, {5, 7, 8}}}) {
+    const TemporaryFolder folder;
+    const CheckpointStore store(folder.path());
+    for (const int64_t step : {4, 5, 6, 7})
+      save(store, step, {.newest = 9}, {{"top1", step == 6 ? 9.0 : 1.0}});
+    EXPECT_THROW(store.save({.progress = {.step = 8}, .evaluation = {{"top1", 10.0}}}, keep,
+                            [](const std::filesystem::path& aside) -> Manifest::Files {
+                              write_file(aside / "a.bin", "half");
+                              throw WriteError("E501", "the disk is full");
+                            }),
+                 WriteError);
+    EXPECT_EQ(store.steps(), (std::vector<int64_t>{4, 5, 6, 7}));
+    EXPECT_EQ(store.newest_sound(kNoReport).path, store.path(7));
+    save(store, 8, keep, {{"top1", 2.0}});
+    EXPECT_EQ(store.steps(), kept) << keep.best << keep.every;
+  }
 }
 
 // A disk that says that it wrote, and did not.

@@ -280,6 +280,21 @@ TEST_F(WatcherTest, WhoLostAnotherEndsWithTheCodeForIt) {
   EXPECT_NE(record.find("thread "), std::string::npos) << record;  // of the one that was left
 }
 
+TEST_F(WatcherTest, WhoWaitsForOneThatWasToldToEndAtOnceEndsToo) {
+  options_.hang_seconds = 60.0;
+  const int survivor = start([](RankBlock& block) { block.enter(Phase::sum, 3); });
+  const int told = start([](RankBlock& block) {
+    block.enter(Phase::compute, 3);
+    block.told_to_end() = SIGTERM;
+    raise(SIGTERM);
+  });
+  EXPECT_EQ(watch(), "");
+  const int status = status_of(survivor);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 72) << status;
+  EXPECT_TRUE(WIFSIGNALED(status_of(told)));
+  EXPECT_FALSE(std::filesystem::exists(options_.run.postmortem()));
+}
+
 TEST_F(WatcherTest, EndsWhereItsStarterWasGoneBeforeItBegan) {
   options_.ranks = 2;
   options_.starter = 1 << 30;

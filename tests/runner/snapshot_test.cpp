@@ -6,7 +6,9 @@
 
 #include <fstream>
 #include <limits>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "comm/error.h"
 #include "runner/checkpoints/tiered_checkpoints.h"
@@ -41,7 +43,7 @@ average.decay = 0.9
   }
 
   void take(Snapshot& copy) const {
-    ASSERT_TRUE(copy.copy(model_.arenas));
+    ASSERT_EQ(copy.copy(model_.arenas), "");
     copy.seal({.step = 1});
   }
 
@@ -55,7 +57,7 @@ TEST_F(SnapshotTest, OutlivesWhoMadeIt) {
   EXPECT_FALSE(Snapshot(model_.arenas, file_).verified());
   {
     Snapshot copy(model_.arenas, file_);
-    ASSERT_TRUE(copy.copy(model_.arenas));
+    ASSERT_EQ(copy.copy(model_.arenas), "");
     EXPECT_FALSE(copy.progress());  // not before it is sealed
     copy.seal({.step = 7, .samples = 28, .seconds = 0.5});
   }
@@ -89,15 +91,27 @@ TEST_F(SnapshotTest, OneChangedBitInAnyArenaMakesItNone) {
   }
 }
 
-TEST_F(SnapshotTest, KeepsNothingThatIsNotFinite) {
+TEST_F(SnapshotTest, KeepsNothingThatIsNotFiniteAndNamesIt) {
   Snapshot copy(model_.arenas, file_);
   take(copy);
+  const Arenas& arenas = model_.arenas;
+  const std::vector<std::pair<at::Tensor, std::string>> somewhere = {
+      {arenas.state.parameters.at("layer1.0.conv1.weight").detach(),
+       "the weight 'layer1.0.conv1.weight'"},
+      {arenas.moment1.narrow(0, 0, 1), "the first moment of 'conv1.weight'"},
+      {arenas.moment2.narrow(0, arenas.moment2.numel() - 1, 1), "the second moment of 'fc.bias'"},
+      {arenas.state.average.at("fc.bias"), "the average of 'fc.bias'"},
+      {arenas.state.buffers.at("bn1.running_var"), "the running statistic 'bn1.running_var'"},
+      {arenas.state.average_buffers.at("bn1.running_mean"),
+       "the average of the running statistic 'bn1.running_mean'"}};
+  ASSERT_EQ(somewhere.size(), arenas.all().size());
   float value = std::numeric_limits<float>::infinity();
-  for (const at::Tensor& arena : model_.arenas.all()) {  // parameters, moments, averages
-    at::Tensor last = arena.narrow(0, arena.numel() - 1, 1);
+  for (const auto& [tensor, name] : somewhere) {
+    at::Tensor last = tensor;
+    while (last.dim() > 0) last = last[-1];
     const at::Tensor before = last.clone();
     last.fill_(value);
-    EXPECT_FALSE(copy.copy(model_.arenas));
+    EXPECT_EQ(copy.copy(arenas), name);
     EXPECT_FALSE(copy.progress());
     last.copy_(before);
     value = -std::numeric_limits<float>::quiet_NaN();
