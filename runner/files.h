@@ -69,8 +69,8 @@ FileDigest write_file(const std::filesystem::path& file, std::string_view text);
 void replace_file(const std::filesystem::path& file, std::string_view text);
 void replace_file(const std::filesystem::path& file, std::span<const std::byte> bytes);
 
-/// Whether `folder` keeps what is written there: `text` in a file that is synced, renamed, read back
-/// and removed. Returns the seconds that writing took. Throws WriteError.
+/// Whether `folder` keeps what is written there: `text` in a file that is synced, renamed, read
+/// back and removed. Returns the seconds that writing took. Throws WriteError.
 double try_folder(const std::filesystem::path& folder, std::string_view text);
 
 /// Throws the WriteError (E501) of an errno: "cannot <what> '<path>': ...", with its cure.
