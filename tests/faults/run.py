@@ -117,8 +117,9 @@ class Kills(RestartedTest):
         draw, before, self.in_start, struck = random.Random(f"{OPTIONS.seed} {name}"), None, 0, 0
         script = self.start(folder, *self.settings, ranks=OPTIONS.ranks)
         while struck < times and (launcher := self.moment(script, folder, draw, before)) is not None:
-            struck += strike(draw, launcher, folder)
-            before = launcher.pid
+            hit = strike(draw, launcher, folder)  # not where the launcher has started nobody yet
+            struck += hit
+            before = launcher.pid if hit else before
         done = finish(script)
         self.assertEqual(done.code, 0, f"seed {OPTIONS.seed}: {done.err}")
         self.assertEqual(struck, times)
