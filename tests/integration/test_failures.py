@@ -1,5 +1,6 @@
 """A failure of one rank ends the job at once with one message that names it."""
 
+import json
 import shutil
 import unittest
 
@@ -44,7 +45,7 @@ class Failures(RunTest):
                 done = finish(process)
                 alone = ("rank 1: ", str(pictures[-1])) if victims == (-1,) else ()
                 self.assert_error(done, 65, "E205", "empty", *alone)
-                self.assertIn("failed", run("status", folder).out.splitlines()[0])
+                self.assertEqual(json.loads((folder / "run.json").read_text())["error"]["id"], "E205")
                 self.assertFalse((folder / ".failing").exists())
 
     def test_a_fault_that_cannot_be_understood(self):
