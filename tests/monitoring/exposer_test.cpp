@@ -1,14 +1,19 @@
 #include "monitoring/exposer.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <prometheus/collectable.h>
 #include <prometheus/metric_family.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace lockstep::monitoring {
 namespace {
@@ -29,11 +34,12 @@ struct Answer {
   std::string body;
 };
 
-Answer ask(int port, const std::string& path) {
+Answer ask(int port, const std::string& path, const std::string& host = "127.0.0.1") {
   Answer answer;
   const std::unique_ptr<CURL, void (*)(CURL*)> call(curl_easy_init(), &curl_easy_cleanup);
-  const std::string url = "http://127.0.0.1:" + std::to_string(port) + path;
+  const std::string url = "http://" + host + ":" + std::to_string(port) + path;
   curl_easy_setopt(call.get(), CURLOPT_URL, url.c_str());
+  curl_easy_setopt(call.get(), CURLOPT_TIMEOUT, 10L);
   curl_easy_setopt(call.get(), CURLOPT_WRITEDATA, &answer.body);
   curl_easy_setopt(
       call.get(), CURLOPT_WRITEFUNCTION, +[](char* bytes, size_t, size_t count, void* body) {
@@ -78,7 +84,36 @@ TEST(Exposer, APortThatIsTakenIsToldOf) {
   const Exposer one("127.0.0.1", 0, {});
   const Exposer other("127.0.0.1", one.port(), {});
   EXPECT_EQ(other.port(), 0);
-  EXPECT_FALSE(other.failure().empty());
+  EXPECT_EQ(other.failure(),
+            "127.0.0.1:" + std::to_string(one.port()) + ": Address already in use");
+}
+
+TEST(Exposer, AnAddressThatIsNoneIsToldOf) {
+  const Exposer exposer("999.0.0.1", 0, {});
+  EXPECT_EQ(exposer.port(), 0);
+  EXPECT_EQ(exposer.failure().find("999.0.0.1:0: "), 0U) << exposer.failure();
+}
+
+TEST(Exposer, ListensByTheNewerProtocolToo) {
+  const Exposer exposer("::1", 0, {std::make_shared<Count>()});
+  ASSERT_NE(exposer.port(), 0) << exposer.failure();
+  EXPECT_EQ(ask(exposer.port(), "/metrics", "[::1]").status, 200);
+}
+
+TEST(Exposer, ConnectionsThatSayNothingHoldUpNobody) {
+  const Exposer exposer("127.0.0.1", 0, {std::make_shared<Count>()});
+  std::vector<int> silent;
+  for (int i = 0; i < 40; ++i) {
+    silent.push_back(socket(AF_INET, SOCK_STREAM, 0));
+    const sockaddr_in address{.sin_family = AF_INET,
+                              .sin_port = htons(static_cast<uint16_t>(exposer.port())),
+                              .sin_addr = {htonl(INADDR_LOOPBACK)},
+                              .sin_zero = {}};
+    ASSERT_EQ(connect(silent.back(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)),
+              0);
+  }
+  EXPECT_EQ(ask(exposer.port(), "/metrics").status, 200);
+  for (const int one : silent) close(one);
 }
 
 }  // namespace
