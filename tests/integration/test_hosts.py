@@ -32,7 +32,7 @@ class TwoHosts(SameRunTest):
             "node1", "mpirun", "--allow-run-as-root", "--bind-to", "none", "--mca", "plm", "rsh", "--mca", "plm_rsh_agent",
             agent, "--mca", "oob_tcp_if_include", network, "--mca", "btl_tcp_if_include", network, "--mca", "btl",
             "tcp,self", "--host", ",".join(f"{self.hosts.address(name)}:{ranks_each}" for name in Hosts.NAMES),
-            "-n", 2 * ranks_each, LOCKSTEP,
+            "-np", 2 * ranks_each, LOCKSTEP,
             *words)
 
     def test_the_same_bits_as_on_one_host(self):

@@ -94,7 +94,7 @@ class Requests(RunTest):
 
     def test_a_run_has_one_owner(self):
         folder, process = self.under_way("owner")
-        (folder / "CHECKPOINT").touch()
+        self.ok(run("ctl", folder, "checkpoint"))
         while not (folder / "checkpoints" / "LATEST").exists():
             time.sleep(0.01)
         self.assert_error(run("resume", folder), 2, "E114", "is being worked on by process", socket.gethostname())

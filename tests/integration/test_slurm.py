@@ -14,6 +14,7 @@ from cluster import Hosts, Slurm
 from support import LOCKSTEP, REPOSITORY, SameRunTest, finish, hashes, rows, start, wait_for_step
 
 FOLDER = REPOSITORY / "deploy" / "slurm"
+TEMPLATES = {"mpirun": FOLDER / "mpirun.sbatch", "srun": FOLDER / "srun.sbatch"}
 BINDING = {"mpirun": "--bind-to none --oversubscribe", "srun": "--cpu-bind=none"}
 
 
@@ -30,7 +31,7 @@ class Jobs(SameRunTest):
         """The template as a user submits it, for one rank on each node; the reference's bits are those of any world."""
         return self.slurm.submit(
             "--ntasks-per-node=1", "--cpus-per-task=1", "--time=5", f"--output={self.folder}/{name}-%j.log", *options,
-            FOLDER / f"{launcher}.sbatch", *words, RECIPE=self.recipe, RUN=run or self.folder / name, LOCKSTEP=LOCKSTEP,
+            TEMPLATES[launcher], *words, RECIPE=self.recipe, RUN=run or self.folder / name, LOCKSTEP=LOCKSTEP,
             RANKS=ranks, BINDING=binding[launcher] if binding else "", OMPI_ALLOW_RUN_AS_ROOT=1, OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
 
     def log(self, name):
@@ -71,6 +72,7 @@ class Jobs(SameRunTest):
         each = (self.trained_and_scraped, self.bound_as_shipped, self.killed_rank, self.requeued_in_mid_step)
         cases = {"time limit": (self.time_limit,), "array": (self.array,), "chain": (self.chain,), "spare node": (self.spare_node,),
                  "cancelled": (self.cancelled,), "memory": (self.gone_on_from_memory,),
+                 "by hand": (self.by_hand,),
                  **{f"{case.__name__}, {launcher}": (case, launcher) for case in each for launcher in ("mpirun", "srun")}}
         with ThreadPoolExecutor(4) as pool:
             running = {name: pool.submit(*case) for name, case in cases.items()}
@@ -213,7 +215,7 @@ class Jobs(SameRunTest):
         environment = {"RECIPE": self.recipe, "RUN": self.folder / "chain", "LOCKSTEP": LOCKSTEP,
                        "BINDING": BINDING["mpirun"], "OMPI_ALLOW_RUN_AS_ROOT": 1, "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": 1}
         out = self.slurm.client(FOLDER / "chain.sh", 2, "--ntasks-per-node=1", "--cpus-per-task=1",
-                                f"--output={self.folder}/chain-%j.log", FOLDER / "mpirun.sbatch", check=True,
+                                f"--output={self.folder}/chain-%j.log", TEMPLATES["mpirun"], check=True,
                                 **environment).stdout
         first, second = map(int, out.split())
         self.wait_for_step("chain", 3, first)
@@ -245,6 +247,15 @@ class Jobs(SameRunTest):
         self.assert_ends("node", job, "COMPLETED", "0:0")
         self.assert_same_run(self.folder / "node")
 
+    def by_hand(self):
+        """Without a template: as a job of its own that waits its turn."""
+        self.assertIn("pmix", self.slurm.client("srun", "--mpi=list", check=True).stderr)
+        folder = self.folder / "by-hand"
+        self.slurm.client("srun", "--mpi=pmix", "-N", 2, "-n", 2, "--ntasks-per-node=1", "--cpu-bind=none", LOCKSTEP, "train",
+                          self.recipe, "--run", folder, check=True)
+        self.assertEqual(self.hosts_of("by-hand"), ["node1", "node2"])
+        self.assert_same_run(folder)
+
     def test_single_processes_are_refused(self):
         folder = self.folder / "single"
         done = self.slurm.client("srun", "-N2", "-n2", "--mpi=none", LOCKSTEP, "train", self.recipe, "--run", folder)
@@ -254,9 +265,8 @@ class Jobs(SameRunTest):
         self.assertFalse(folder.exists())
 
     def test_slurm_takes_the_templates_as_they_are(self):
-        for launcher in ("mpirun", "srun"):
-            done = self.slurm.client("sbatch", "--test-only", "--ntasks-per-node=2", "--cpus-per-task=2",
-                                     FOLDER / f"{launcher}.sbatch")
+        for template in TEMPLATES.values():
+            done = self.slurm.client("sbatch", "--test-only", "--ntasks-per-node=2", "--cpus-per-task=2", template)
             self.assertEqual(done.returncode, 0, done.stderr)
 
 
