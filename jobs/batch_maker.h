@@ -3,11 +3,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "jobs/placement.h"
+#include "jobs/pixels/normalise.h"
 
 namespace lockstep::jobs {
 
@@ -19,17 +20,12 @@ struct Field {
   Kind kind = Kind::float32;
   std::vector<int64_t> shape;
   bool scratch = false;  // only for the maker's own use between sample and shard: never handed on
+  /// Of pictures that come as uint8: what is left for the device to do.
+  std::optional<pixels::Normalisation> normalisation = std::nullopt;
 
-  /// What a network is shown: numbers of shape [B, C, H, W].
-  bool is_pictures() const {
-    return shape.size() == 4 && (kind == Kind::float32 || kind == Kind::bfloat16);
-  }
+  /// What a network is shown: [B, C, H, W].
+  bool is_pictures() const { return shape.size() == 4 && !scratch; }
 };
-
-/// Of pictures for a job that computes so.
-inline Field::Kind kind_of(Precision precision) {
-  return precision == Precision::bf16 ? Field::Kind::bfloat16 : Field::Kind::float32;
-}
 
 /// Which draw of which picture: with the seed it decides every random number of a sample.
 struct SampleKey {

@@ -69,8 +69,9 @@ class JobRecipe {
   virtual bool keeps_average() const = 0;
   /// False: the average is the model, as DINO's teacher, and it alone is evaluated and exported.
   virtual bool evaluates_parameters() const = 0;
-  /// Pictures in the numbers that the job computes in: one pass over them less.
-  virtual std::unique_ptr<BatchMaker> training_batches(Precision precision) const = 0;
+  /// `pictures` normalised, in float32 or bfloat16, or as uint8 with their normalisation beside
+  /// them.
+  virtual std::unique_ptr<BatchMaker> training_batches(Field::Kind pictures) const = 0;
   virtual std::unique_ptr<BatchMaker> evaluation_batches() const = 0;
   /// The first is what is done in the course of a run.
   virtual std::vector<EvaluationTask> evaluation_tasks() const = 0;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "jobs/batch_maker.h"
+
 namespace lockstep::jobs {
 
 enum class Precision { fp32, bf16 };
@@ -15,6 +17,8 @@ struct Placement {
   Precision precision = Precision::fp32;
   int gpu = -1;  // index of the device; -1: the processor
   FastPaths fast;
+  /// As which the training batches' pictures come.
+  Field::Kind pictures = Field::Kind::float32;
 };
 
 }  // namespace lockstep::jobs

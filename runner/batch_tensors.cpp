@@ -1,5 +1,6 @@
 #include "runner/batch_tensors.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/from_blob.h>
 
 namespace lockstep::runner {
@@ -19,25 +20,39 @@ at::ScalarType type_of(jobs::Field::Kind kind) {
   throw std::logic_error("a field of no kind");
 }
 
+at::Tensor view_of(const jobs::Field& field, void* data) {
+  const at::TensorOptions options = at::TensorOptions().dtype(type_of(field.kind));
+  if (!field.is_pictures()) return at::from_blob(data, field.shape, options);
+  const int64_t channels = field.shape[1], height = field.shape[2], width = field.shape[3];
+  return at::from_blob(data, field.shape,
+                       {height * width * channels, 1, width * channels, channels}, options);
+}
+
+at::Tensor on(at::Device device, std::array<float, 3> values) {
+  return at::from_blob(values.data(), {3, 1, 1}, at::kFloat).clone().to(device);
+}
+
 }  // namespace
 
-jobs::Tensors batch_tensors(const std::vector<jobs::Field>& fields, const jobs::ShardArrays& arrays,
-                            at::Device device) {
+BatchTensors::BatchTensors(const std::vector<jobs::Field>& fields, at::Device device)
+    : fields_(fields), device_(device) {
+  for (const jobs::Field& field : fields) {
+    Normaliser& normaliser = normalisers_.emplace_back();
+    if (!field.normalisation) continue;
+    const auto& [divisor, mean, deviation] = *field.normalisation;
+    // A divisor that is a plain number would be made a factor on a GPU, which rounds otherwise.
+    normaliser = {on(device, {divisor, divisor, divisor}), on(device, mean), on(device, deviation)};
+  }
+}
+
+jobs::Tensors BatchTensors::of(const jobs::ShardArrays& arrays) const {
   jobs::Tensors tensors;
-  for (size_t i = 0; i < fields.size(); ++i) {
-    const jobs::Field& field = fields[i];
-    if (field.scratch) continue;
-    const at::TensorOptions options = at::TensorOptions().dtype(type_of(field.kind));
-    void* data = arrays[i].data();
-    at::Tensor tensor;
-    if (field.is_pictures()) {
-      const int64_t channels = field.shape[1], height = field.shape[2], width = field.shape[3];
-      tensor = at::from_blob(data, field.shape,
-                             {height * width * channels, 1, width * channels, channels}, options);
-    } else {
-      tensor = at::from_blob(data, field.shape, options);
-    }
-    tensors.add(field.name, tensor.to(device));
+  for (size_t i = 0; i < fields_.size(); ++i) {
+    if (fields_[i].scratch) continue;
+    at::Tensor tensor = view_of(fields_[i], arrays[i].data()).to(device_);
+    if (const auto& [divisor, mean, deviation] = normalisers_[i]; divisor.defined())
+      tensor = tensor.to(at::kFloat).div_(divisor).sub_(mean).div_(deviation);
+    tensors.add(fields_[i].name, tensor);
   }
   return tensors;
 }

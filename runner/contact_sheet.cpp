@@ -13,7 +13,7 @@ constexpr int kColumns = 8;
 constexpr int kMostPictures = 64;
 constexpr int kGap = 2;
 
-uint8_t level(float value, size_t channel) {
+uint8_t level_of(float value, size_t channel) {
   const auto mean = static_cast<float>(pixels::kImageNetMean[channel]);
   const auto deviation = static_cast<float>(pixels::kImageNetDeviation[channel]);
   const float byte = 255.0f * (value * deviation + mean);
@@ -29,26 +29,30 @@ pixels::Image empty_sheet(int width, int height) {
 // Pictures of one size as the network is given them.
 struct Pictures {
   int count, height, width;
-  bool half;  // bfloat16
+  jobs::Field::Kind kind;
   const std::byte* values;
 
   Pictures(const jobs::Field& field, std::span<const std::byte> bytes)
       : count(static_cast<int>(field.shape[0])),
         height(static_cast<int>(field.shape[2])),
         width(static_cast<int>(field.shape[3])),
-        half(field.kind == jobs::Field::Kind::bfloat16),
+        kind(field.kind),
         values(bytes.data()) {}
 
-  float value(ptrdiff_t i) const {
-    if (half) return pixels::to_float(reinterpret_cast<const pixels::BFloat16*>(values)[i]);
-    return reinterpret_cast<const float*>(values)[i];
+  uint8_t level(ptrdiff_t i) const {
+    if (kind == jobs::Field::Kind::uint8) return static_cast<uint8_t>(values[i]);
+    const auto channel = static_cast<size_t>(i % 3);
+    if (kind == jobs::Field::Kind::float32)
+      return level_of(reinterpret_cast<const float*>(values)[i], channel);
+    return level_of(pixels::to_float(reinterpret_cast<const pixels::BFloat16*>(values)[i]),
+                    channel);
   }
 
   void draw(int index, int left, int top, pixels::Image& sheet) const {
     ptrdiff_t at = ptrdiff_t{index} * height * width * 3;
     for (int y = 0; y < height; ++y) {
       uint8_t* out = sheet.at(left, top + y);
-      for (int k = 0; k < 3 * width; ++k) out[k] = level(value(at++), static_cast<size_t>(k % 3));
+      for (int k = 0; k < 3 * width; ++k) out[k] = level(at++);
     }
   }
 };

@@ -24,7 +24,7 @@ std::vector<std::vector<std::byte>> draw_files(uint64_t seed) {
 
 ShardMemory draw_batch(const RunPlan& plan) {
   const int64_t rows = plan.sampler.shard_batch_size();
-  const auto maker = plan.job->training_batches(plan.options.precision);
+  const auto maker = plan.job->training_batches(plan.options.pictures);
   const std::vector<std::vector<std::byte>> files = draw_files(plan.options.seed);
   ShardMemory memory(maker->fields(rows));
   jobs::MakerSeconds seconds;

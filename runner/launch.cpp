@@ -15,6 +15,7 @@
 #include "comm/fast_paths.h"
 #include "jobs/models/convolution.h"
 #include "runner/processor_cores.h"
+#include "runner/rank_placement.h"
 
 namespace lockstep::runner {
 // Some virtual machines name instructions that trap (specs of the processor and the hypervisor
@@ -63,7 +64,9 @@ void keep_freed_memory() {
 }
 
 Device choose_device(const RunOptions& options, const World& world) {
-  Device device{.placement = {.precision = options.precision, .fast = fast_paths()},
+  Device device{.placement = {.precision = options.precision,
+                              .fast = fast_paths(),
+                              .pictures = options.pictures},
                 .gpu = load_gpu_plugin()};
   if (device.gpu != nullptr && device.gpu->device_count() < world.local_size())
     device.gpu = nullptr;
@@ -76,10 +79,14 @@ Device choose_device(const RunOptions& options, const World& world) {
   return device;
 }
 
-LoaderPlace place_for_loader(const Device& device) {
-  if (device.gpu == nullptr) return {};
-  return {.cores = cores_near(device.gpu->pci_bus_id(device.placement.gpu), allowed_cores()),
-          .pages = device.gpu->pages};
+LoaderOptions loader_options(const RunOptions& options, World& world, const Device& device) {
+  LoaderOptions loader{.threads =
+                           options.data_threads > 0 ? options.data_threads : fair_threads(world)};
+  if (device.gpu != nullptr) {
+    loader.cores = cores_near(device.gpu->pci_bus_id(device.placement.gpu), allowed_cores());
+    loader.pages = device.gpu->pages;
+  }
+  return loader;
 }
 
 void require_precision(const RunOptions& options) {

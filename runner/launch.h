@@ -34,9 +34,10 @@ void require_bf16();
 /// back to the kernel and coming again page by page. choose_device() does it too.
 void keep_freed_memory();
 
-/// Loader threads beside the rank's GPU, among the cores that the rank may use, and slots that the
-/// GPU copies straight out of; on a processor as the rank itself.
-LoaderPlace place_for_loader(const Device& device);
+/// As many loader threads as the recipe says, else the rank's share of the cores that are left;
+/// beside the rank's GPU, among the cores that the rank may use, and slots that the GPU copies
+/// straight out of; on a processor where the rank itself runs.
+LoaderOptions loader_options(const RunOptions& options, World& world, const Device& device);
 
 /// What sums the arenas of `device`: `control` itself for memory of the processor, NCCL for that of
 /// a GPU, then owned by `owner`.

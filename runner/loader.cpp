@@ -36,15 +36,14 @@ bool is_large(std::span<const std::byte> file) {
 
 class Loader::Work {
  public:
-  Work(const LoaderSource& source, int64_t rows, Plan plan, int threads, int slots,
-       const LoaderPlace& place)
-      : source_(source), plan_(std::move(plan)), cores_(place.cores) {
-    for (int i = 0; i < slots; ++i) {
-      memory_.emplace_back(source.maker.fields(rows), place.pages);
+  Work(const LoaderSource& source, int64_t rows, Plan plan, const LoaderOptions& options)
+      : source_(source), plan_(std::move(plan)), cores_(options.cores) {
+    for (int i = 0; i < options.slots; ++i) {
+      memory_.emplace_back(source.maker.fields(rows), options.pages);
       free_.push_back(memory_.back().arrays());
     }
     for (int i = 0; i < kFilesAtOnce; ++i) start(&Work::read_ahead);
-    for (int i = 0; i < threads; ++i) start(&Work::make);
+    for (int i = 0; i < options.threads; ++i) start(&Work::make);
   }
   ~Work() {
     {
@@ -271,9 +270,8 @@ class Loader::Work {
   bool ending_ = false;
 };
 
-Loader::Loader(const LoaderSource& source, int64_t rows, Plan plan, int threads, int slots,
-               const LoaderPlace& place)
-    : work_(std::make_unique<Work>(source, rows, std::move(plan), threads, slots, place)) {}
+Loader::Loader(const LoaderSource& source, int64_t rows, Plan plan, const LoaderOptions& options)
+    : work_(std::make_unique<Work>(source, rows, std::move(plan), options)) {}
 Loader::~Loader() = default;
 
 const Loader::Slot* Loader::next() { return work_->next(); }

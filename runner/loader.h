@@ -15,10 +15,11 @@ namespace lockstep::runner {
 /// As many shards in the making or ready keep a slow one from being waited for.
 constexpr int kLoaderSlots = 3;
 
-/// Where a loader's threads run, and where its slots lie.
-struct LoaderPlace {
-  std::vector<int> cores;  // that its threads may use; empty: those of the thread that makes it
-  PageLock pages;
+struct LoaderOptions {
+  int threads = 1;              // that make samples
+  std::vector<int> cores = {};  // that they may use; empty: those of the thread that makes it
+  PageLock pages = {};          // where its slots lie
+  int slots = kLoaderSlots;     // to keep as many shards in the making or ready
 };
 
 /// Where the seconds of a loader's threads went, and those that its user waited in next().
@@ -32,10 +33,10 @@ struct LoaderSeconds {
 
 /// Reads, decodes and augments ahead of its user on threads of its own. A ring of slots, one shard
 /// each. Readers fetch the files of all slots, many at once, so that a file system that answers
-/// late is asked early; `threads` others take single pictures as they come in, so that a slow file
-/// delays nobody but its own shard. A picture that stands in several places of the ring is read and
-/// decoded once. What comes out depends on the plan alone, never on the threads. next() and
-/// release() from one thread.
+/// late is asked early; `options.threads` others take single pictures as they come in, so that a
+/// slow file delays nobody but its own shard. A picture that stands in several places of the ring
+/// is read and decoded once. What comes out depends on the plan alone, never on the threads. next()
+/// and release() from one thread.
 class Loader {
  public:
   /// `plan(k)` is the k-th shard to load, empty after the last; called from any thread, pure.
@@ -47,9 +48,8 @@ class Loader {
     std::vector<UnreadableSample> unreadable;  // those met for it, in no order, some twice
   };
 
-  /// `rows` of each slot; as many slots as to keep `slots` shards in the making or ready.
-  Loader(const LoaderSource& source, int64_t rows, Plan plan, int threads, int slots,
-         const LoaderPlace& place = {});
+  /// `rows` of each slot.
+  Loader(const LoaderSource& source, int64_t rows, Plan plan, const LoaderOptions& options);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;

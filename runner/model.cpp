@@ -17,24 +17,22 @@ constexpr int64_t kEvaluationRows = 64;
 
 class LoadedBatches final : public jobs::BatchSource {
  public:
-  LoadedBatches(const LoaderSource& source, int64_t rows, Loader::Plan plan, int threads,
-                at::Device device)
-      : fields_(source.maker.fields(rows)),
-        device_(device),
-        loader_(source, rows, std::move(plan), threads, kLoaderSlots) {}
+  LoadedBatches(const LoaderSource& source, int64_t rows, Loader::Plan plan,
+                const LoaderOptions& options, at::Device device)
+      : batch_tensors_(source.maker.fields(rows), device),
+        loader_(source, rows, std::move(plan), options) {}
 
   const jobs::Tensors* next(int64_t* rows) override {
     if (slot_ != nullptr) loader_.release();
     slot_ = loader_.next();
     if (slot_ == nullptr) return nullptr;
-    tensors_ = batch_tensors(fields_, slot_->arrays, device_);
+    tensors_ = batch_tensors_.of(slot_->arrays);
     *rows = static_cast<int64_t>(slot_->plan.samples.size());
     return &tensors_;
   }
 
  private:
-  std::vector<jobs::Field> fields_;
-  at::Device device_;
+  BatchTensors batch_tensors_;
   Loader loader_;
   const Loader::Slot* slot_ = nullptr;
   jobs::Tensors tensors_;
@@ -63,15 +61,16 @@ Loader::Plan batches_of_rank(const Sampler& sampler, int64_t epochs, int rank) {
 
 class Sets final : public jobs::EvaluationSets {
  public:
-  Sets(const RunPlan& plan, const comm::Communicator& world, int threads, at::Device device)
-      : plan_(plan), world_(world), threads_(threads), device_(device) {}
+  Sets(const RunPlan& plan, const comm::Communicator& world, const LoaderOptions& loader,
+       at::Device device)
+      : plan_(plan), world_(world), loader_(loader), device_(device) {}
 
   std::unique_ptr<jobs::BatchSource> open(jobs::Split split,
                                           const jobs::BatchMaker& maker) const override {
     // What is judged must be there to the last picture; what is learnt from as in training.
     const int64_t most = split == jobs::Split::training ? plan_.most_unreadable() : 0;
     return std::make_unique<LoadedBatches>(LoaderSource{set(split), maker, most}, kEvaluationRows,
-                                           pieces_of_rank(set(split).size(), world_), threads_,
+                                           pieces_of_rank(set(split).size(), world_), loader_,
                                            device_);
   }
   std::unique_ptr<jobs::BatchSource> open_epochs(const jobs::BatchMaker& maker,
@@ -84,7 +83,7 @@ class Sets final : public jobs::EvaluationSets {
                            .shards = world_.size()});
     return std::make_unique<LoadedBatches>(
         LoaderSource{set, maker, plan_.most_unreadable()}, sampler.shard_batch_size(),
-        batches_of_rank(sampler, epochs.count, world_.rank()), threads_, device_);
+        batches_of_rank(sampler, epochs.count, world_.rank()), loader_, device_);
   }
   int64_t size(jobs::Split split) const override { return set(split).size(); }
   int64_t classes() const override {
@@ -112,7 +111,7 @@ class Sets final : public jobs::EvaluationSets {
 
   const RunPlan& plan_;
   const comm::Communicator& world_;
-  int threads_;
+  LoaderOptions loader_;
   at::Device device_;
 };
 
@@ -176,8 +175,8 @@ void Model::start_average() {
 }
 
 jobs::Measures evaluate(const RunPlan& plan, Model& model, comm::Communicator& communicator,
-                        int threads, const jobs::EvaluationRequest& request) {
-  const Sets sets(plan, communicator, threads, model.arenas.parameters.device());
+                        const LoaderOptions& loader, const jobs::EvaluationRequest& request) {
+  const Sets sets(plan, communicator, loader, model.arenas.parameters.device());
   return model.job->evaluate(sets, communicator, request);
 }
 

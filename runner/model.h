@@ -32,6 +32,6 @@ at::Device device_of(const jobs::Placement& placement);
 
 /// The job's evaluation over the whole validation set, spread over the ranks.
 jobs::Measures evaluate(const RunPlan& plan, Model& model, comm::Communicator& communicator,
-                        int threads, const jobs::EvaluationRequest& request);
+                        const LoaderOptions& loader, const jobs::EvaluationRequest& request);
 
 }  // namespace lockstep::runner

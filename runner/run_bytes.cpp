@@ -20,8 +20,8 @@ RunBytes bytes_of(const RunPlan& plan) {
   const int64_t moments = (two_moments ? 2 : 1) * parameters;
   const int64_t average = plan.job->keeps_average() ? parameters + buffers : 0;
   int64_t batch = 0;
-  for (const jobs::Field& field : plan.job->training_batches(plan.options.precision)
-                                      ->fields(plan.sampler.shard_batch_size())) {
+  for (const jobs::Field& field :
+       plan.job->training_batches(plan.options.pictures)->fields(plan.sampler.shard_batch_size())) {
     batch += static_cast<int64_t>(bytes_of(field));
   }
   return {.parameters = parameters,

@@ -177,6 +177,11 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
     recipe.refuse("data.fast_decode", "pictures that are kept decoded are decoded whole",
                   "data.cache = \"files\", or no data.fast_decode");
   }
+  if (recipe.text("data.normalise", "loader", {"loader", "device"}) == "device") {
+    options.pictures = jobs::Field::Kind::uint8;
+  } else if (options.precision == jobs::Precision::bf16) {
+    options.pictures = jobs::Field::Kind::bfloat16;
+  }
 
   options.batch_size = recipe.integer("batch.size", job.defaults.batch_size, {1, 1e7});
   options.shards = recipe.integer("batch.shards", 0, {0, 65536});

@@ -7,16 +7,12 @@
 #include <chrono>
 #include <thread>
 
-#include "runner/batch_tensors.h"
 #include "runner/data_sets.h"
 #include "runner/operator_profile.h"
 #include "runner/rank_placement.h"
 #include "runner/stopwatch.h"
 
 namespace lockstep::runner {
-int data_threads(const RunOptions& options, World& world) {
-  return options.data_threads > 0 ? options.data_threads : fair_threads(world);
-}
 
 Training::Training(const RunPlan& plan, Model& model, World& world, const Device& device,
                    const RunDirectory& run, TieredCheckpoints& checkpoints, Liveness& liveness,
@@ -31,9 +27,9 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
       lock_(limits.lock),
       requests_(run, limits.deadline, /*watches_files=*/world.rank() == 0),
       fault_(Fault::from_environment(world.rank())),
-      data_threads_(data_threads(plan.options, world)),
-      loader_place_(place_for_loader(device)),
-      fields_(model.job->training_batches().fields(plan.sampler.shard_batch_size())),
+      loader_options_(loader_options(plan.options, world, device)),
+      batch_tensors_(model.job->training_batches().fields(plan.sampler.shard_batch_size()),
+                     device_of(device.placement)),
       step_(*model.job, model.arenas, plan.options.update, device.kernels(),
             arena_communicator(device, world.communicator(), gpu_communicator_),
             plan.options.shards),
@@ -44,7 +40,7 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
   log_.note(
       fmt::format("rank {} of {} on {}, process {}: step {} of {}, {} compute and {} data threads",
                   world.rank(), world.size(), host_name(), getpid(), progress.step, plan.steps,
-                  plan.options.compute_threads, data_threads_));
+                  plan.options.compute_threads, loader_options_.threads));
   if (world.rank() == 0) {
     metrics_log_.emplace(run.metrics(), progress.step);
     progress_line_.emplace();
@@ -111,7 +107,7 @@ StepResult Training::sum_over_shards() {
     data_wait_seconds_ += watch.lap();
     if (progress_.step == 0 && i == 0) show_pictures(slot->arrays);
     enter(Phase::compute);
-    const ShardBatch batch{slot->plan.key, batch_tensors(fields_, slot->arrays, device)};
+    const ShardBatch batch{slot->plan.key, batch_tensors_.of(slot->arrays)};
     if (fault_) spoil_on_purpose(batch.tensors);
     unreadable_.note(slot->unreadable);
     if (i + 1 == each) mine.unreadable = unreadable_.news();
@@ -142,8 +138,7 @@ void Training::start_loader() {
   loader_.emplace(LoaderSource{*plan_.training_set, model_.job->training_batches(),
                                plan_.most_unreadable(), cache_.get()},
                   plan_.sampler.shard_batch_size(),
-                  plan_.shards_of(world_.rank(), world_.size(), progress_.step), data_threads_,
-                  kLoaderSlots, loader_place_);
+                  plan_.shards_of(world_.rank(), world_.size(), progress_.step), loader_options_);
 }
 
 // All ranks hold the same sum, so all of them come here or none.
@@ -172,7 +167,7 @@ jobs::Measures Training::evaluate_if_due() {
   const bool both = plan_.job->evaluates_parameters();
   for (const bool use_average : {false, true}) {
     if (use_average ? !plan_.job->keeps_average() : !both) continue;
-    for (const auto& [name, value] : evaluate(plan_, model_, world_.communicator(), data_threads_,
+    for (const auto& [name, value] : evaluate(plan_, model_, world_.communicator(), loader_options_,
                                               {.use_average = use_average})) {
       measures.emplace_back((use_average && both ? "average_val_" : "val_") + name, value);
     }

@@ -8,6 +8,7 @@
 #include "monitoring/progress.h"
 #include "monitoring/publisher.h"
 #include "monitoring/rank_log.h"
+#include "runner/batch_tensors.h"
 #include "runner/checkpoints/tiered_checkpoints.h"
 #include "runner/fault.h"
 #include "runner/launch.h"
@@ -89,12 +90,11 @@ class Training {
   const RunLock* lock_;
   Requests requests_;
   std::optional<Fault> fault_;
-  int data_threads_;
-  LoaderPlace loader_place_;
+  LoaderOptions loader_options_;
 
   std::unique_ptr<PictureCache> cache_;  // before the loader, which uses it
   std::optional<Loader> loader_;
-  std::vector<jobs::Field> fields_;
+  BatchTensors batch_tensors_;
   std::unique_ptr<comm::Communicator> gpu_communicator_;
   Step step_;
   std::vector<jobs::Schedule> schedules_;  // the job's own
@@ -125,8 +125,5 @@ class Training {
   std::optional<monitoring::ProgressLine> progress_line_;
   std::optional<monitoring::Publisher> publisher_;
 };
-
-/// How many threads load pictures on this rank.
-int data_threads(const RunOptions& options, World& world);
 
 }  // namespace lockstep::runner

@@ -142,7 +142,7 @@ void Training::start_events() {
 // What the network is shown first.
 void Training::show_pictures(const jobs::ShardArrays& arrays) {
   if (!events_) return;
-  const pixels::Image sheet = contact_sheet(fields_, arrays);
+  const pixels::Image sheet = contact_sheet(batch_tensors_.fields(), arrays);
   events_->write_picture("input", 0, sheet.width, sheet.height, pixels::encode_png(sheet));
   warn_of_events();
 }

@@ -39,7 +39,7 @@ class DinoJob final : public Job {
         options_(recipe.options()),
         timeline_(timeline),
         compute_type_(placement.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat),
-        training_(recipe.training_batches(placement.precision)),
+        training_(recipe.training_batches(placement.pictures)),
         evaluation_(recipe.evaluation_batches()),
         collapse_(options_.out_dim) {}
 

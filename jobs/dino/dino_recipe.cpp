@@ -182,8 +182,8 @@ Architecture DinoRecipe::architecture() const {
           .formats = {"timm", "dino", "safetensors"}};
 }
 
-std::unique_ptr<BatchMaker> DinoRecipe::training_batches(Precision precision) const {
-  return make_multi_crop(crops_, precision);
+std::unique_ptr<BatchMaker> DinoRecipe::training_batches(Field::Kind pictures) const {
+  return make_multi_crop(crops_, pictures);
 }
 std::unique_ptr<BatchMaker> DinoRecipe::evaluation_batches() const {
   return make_dino_evaluation_batches(crops_);

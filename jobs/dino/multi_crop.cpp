@@ -78,8 +78,8 @@ pixels::Image augment(pixels::Image image, const View& view, Random& random) {
 
 class MultiCrop final : public BatchMaker {
  public:
-  MultiCrop(const MultiCropOptions& options, Precision precision)
-      : seed_(options.seed), fast_decode_(options.fast_decode), precision_(precision) {
+  MultiCrop(const MultiCropOptions& options, Field::Kind pictures)
+      : seed_(options.seed), fast_decode_(options.fast_decode), pictures_(pictures) {
     views_.push_back({options.global_size, options.global_scale, 1.0, 0.0});
     views_.push_back({options.global_size, options.global_scale, 0.1, 0.2});
     for (int64_t i = 0; i < options.local_count; ++i) {
@@ -91,8 +91,9 @@ class MultiCrop final : public BatchMaker {
     std::vector<Field> fields;
     for (const View& view : views_) {
       fields.push_back({"crops." + std::to_string(fields.size()),
-                        kind_of(precision_),
+                        pictures_,
                         {batch_size, 3, view.size, view.size}});
+      if (pictures_ == Field::Kind::uint8) fields.back().normalisation = pixels::kTorchvision;
     }
     fields.push_back({"samples", Field::Kind::int64, {batch_size}});
     return fields;
@@ -123,11 +124,7 @@ class MultiCrop final : public BatchMaker {
           pixels::resize(part.image, part.place_of(boxes[i]), size, size, pixels::Filter::bicubic);
       clock.end_of(seconds.resample);
       image = augment(std::move(image), views_[crop], randoms[i]);
-      if (precision_ == Precision::bf16) {
-        normalise<pixels::BFloat16>(image, arrays, crop, index);
-      } else {
-        normalise<float>(image, arrays, crop, index);
-      }
+      put(image, arrays, crop, index);
       array_of<int64_t>(arrays, views_.size())[index] = key.sample;
       clock.end_of(seconds.operations);
     }
@@ -136,11 +133,17 @@ class MultiCrop final : public BatchMaker {
   void finish_shard(const ShardKey&, int64_t, const ShardArrays&) const override {}
 
  private:
-  template <typename Value>
-  static void normalise(const pixels::Image& image, const ShardArrays& arrays, size_t field,
-                        int64_t row) {
-    pixels::normalise_like_torchvision(image.rgb, array_of<Value>(arrays, field).data() +
-                                                      row * static_cast<int64_t>(image.rgb.size()));
+  void put(const pixels::Image& image, const ShardArrays& arrays, size_t field, int64_t row) const {
+    const std::span<const uint8_t> rgb = image.rgb;
+    const auto place = static_cast<size_t>(row) * rgb.size();
+    if (pictures_ == Field::Kind::bfloat16) {
+      pixels::normalise_like_torchvision(rgb,
+                                         array_of<pixels::BFloat16>(arrays, field).data() + place);
+    } else if (pictures_ == Field::Kind::float32) {
+      pixels::normalise_like_torchvision(rgb, array_of<float>(arrays, field).data() + place);
+    } else {
+      std::ranges::copy(rgb, array_of<uint8_t>(arrays, field).data() + place);
+    }
   }
 
   // Boxes of one view after another, time and again.
@@ -156,14 +159,14 @@ class MultiCrop final : public BatchMaker {
 
   uint64_t seed_;
   bool fast_decode_;
-  Precision precision_;
+  Field::Kind pictures_;
   std::vector<View> views_;
 };
 
 }  // namespace
 
-std::unique_ptr<BatchMaker> make_multi_crop(const MultiCropOptions& options, Precision precision) {
-  return std::make_unique<MultiCrop>(options, precision);
+std::unique_ptr<BatchMaker> make_multi_crop(const MultiCropOptions& options, Field::Kind pictures) {
+  return std::make_unique<MultiCrop>(options, pictures);
 }
 
 std::unique_ptr<BatchMaker> make_dino_evaluation_batches(const MultiCropOptions& options) {

@@ -7,11 +7,6 @@
 namespace lockstep::pixels {
 namespace {
 
-constexpr std::array<float, 3> in_float32(const std::array<double, 3>& values, double scale) {
-  return {static_cast<float>(scale * values[0]), static_cast<float>(scale * values[1]),
-          static_cast<float>(scale * values[2])};
-}
-
 template <typename Value>
 constexpr Value as(float value) {
   if constexpr (std::is_same_v<Value, float>) {
@@ -26,12 +21,12 @@ using Table = std::array<std::array<Value, 256>, 3>;
 
 template <typename Value>
 constexpr Table<Value> torchvision_table() {
-  constexpr auto kMean = in_float32(kImageNetMean, 1),
-                 kDeviation = in_float32(kImageNetDeviation, 1);
+  constexpr const Normalisation& kRule = kTorchvision;
   Table<Value> table{};
   for (size_t c = 0; c < 3; ++c) {
     for (size_t x = 0; x < 256; ++x) {
-      table[c][x] = as<Value>((static_cast<float>(x) / 255.0f - kMean[c]) / kDeviation[c]);
+      table[c][x] =
+          as<Value>((static_cast<float>(x) / kRule.divisor - kRule.mean[c]) / kRule.deviation[c]);
     }
   }
   return table;
@@ -55,8 +50,8 @@ constexpr Block repeated(const std::array<float, 3>& values) {
   return block;
 }
 
-constexpr Block kTimmMean = repeated(in_float32(kImageNetMean, 255));
-constexpr Block kTimmDeviation = repeated(in_float32(kImageNetDeviation, 255));
+constexpr Block kTimmMean = repeated(kTimm.mean);
+constexpr Block kTimmDeviation = repeated(kTimm.deviation);
 
 template <typename Value>
 [[gnu::always_inline]] inline void normalise(const uint8_t* rgb, size_t count, Value* out) {

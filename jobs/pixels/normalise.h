@@ -23,8 +23,22 @@ constexpr float to_float(BFloat16 value) {
   return std::bit_cast<float>(static_cast<uint32_t>(value) << 16);
 }
 
-// One value for each byte of red, green and blue, computed in float32. The two differ in their last
-// bits.
+/// (x / divisor - mean) / deviation for each byte of red, green and blue, in float32.
+struct Normalisation {
+  float divisor;
+  std::array<float, 3> mean, deviation;
+};
+
+constexpr std::array<float, 3> in_float32(const std::array<double, 3>& values, double scale) {
+  return {static_cast<float>(scale * values[0]), static_cast<float>(scale * values[1]),
+          static_cast<float>(scale * values[2])};
+}
+
+// The two differ in their last bits.
+inline constexpr Normalisation kTimm{1.0f, in_float32(kImageNetMean, 255),
+                                     in_float32(kImageNetDeviation, 255)};
+inline constexpr Normalisation kTorchvision{255.0f, in_float32(kImageNetMean, 1),
+                                            in_float32(kImageNetDeviation, 1)};
 
 /// timm's PrefetchLoader: (x - 255 mean) / (255 deviation).
 void normalise_like_timm(std::span<const uint8_t> rgb, float* out);

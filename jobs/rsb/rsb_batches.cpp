@@ -20,8 +20,8 @@ namespace {
 
 class TrainingBatches final : public BatchMaker {
  public:
-  TrainingBatches(const RsbBatchOptions& options, Precision precision)
-      : options_(options), precision_(precision) {
+  TrainingBatches(const RsbBatchOptions& options, Field::Kind pictures)
+      : options_(options), pictures_(pictures) {
     if (!options.rand_augment.empty()) {
       rand_augment_ = pixels::RandAugment::parse(options.rand_augment);
     }
@@ -32,11 +32,16 @@ class TrainingBatches final : public BatchMaker {
   std::vector<Field> fields(int64_t batch_size) const override {
     using Kind = Field::Kind;
     const int64_t size = options_.size;
-    return {{"images", kind_of(precision_), {batch_size, 3, size, size}},
-            {"targets", Kind::float32, {batch_size, options_.classes}},
-            {"samples", Kind::int64, {batch_size}},
-            {"labels", Kind::int64, {batch_size}, /*scratch=*/true},
-            {"pixels", Kind::uint8, {batch_size, size, size, 3}, /*scratch=*/true}};
+    std::vector<Field> fields{{"images", pictures_, {batch_size, 3, size, size}},
+                              {"targets", Kind::float32, {batch_size, options_.classes}},
+                              {"samples", Kind::int64, {batch_size}},
+                              {"labels", Kind::int64, {batch_size}, /*scratch=*/true}};
+    if (pictures_ == Kind::uint8) {
+      fields[kImages].normalisation = pixels::kTimm;
+    } else {
+      fields.push_back({"pixels", Kind::uint8, {batch_size, size, size, 3}, /*scratch=*/true});
+    }
+    return fields;
   }
 
   void make_samples(std::span<const std::byte> file, int64_t label,
@@ -55,7 +60,8 @@ class TrainingBatches final : public BatchMaker {
     for (size_t i = 0; i < places.size(); ++i) {
       const auto& [key, index, arrays] = places[i];
       make_row(part.image, part.place_of(boxes[i]), randoms[i],
-               array_of<uint8_t>(arrays, kPixels).data() + index * picture_bytes(), clock, seconds);
+               array_of<uint8_t>(arrays, pixels_field()).data() + index * picture_bytes(), clock,
+               seconds);
       array_of<int64_t>(arrays, kLabels)[index] = label;
       array_of<int64_t>(arrays, kSamples)[index] = key.sample;
     }
@@ -65,14 +71,14 @@ class TrainingBatches final : public BatchMaker {
     Random random(options_.seed, Purpose::mixing, static_cast<uint64_t>(key.step),
                   static_cast<uint64_t>(key.shard));
     const Mixing mixing = draw_mixing(options_.mixup, options_.cutmix, options_.size, random);
-    const std::span<uint8_t> pictures =
-        array_of<uint8_t>(arrays, kPixels).first(static_cast<size_t>(count * picture_bytes()));
+    const std::span<uint8_t> pictures = array_of<uint8_t>(arrays, pixels_field())
+                                            .first(static_cast<size_t>(count * picture_bytes()));
     mix_pictures(mixing, count, options_.size, pictures);
     mix_targets(mixing, array_of<const int64_t>(arrays, kLabels).first(static_cast<size_t>(count)),
                 options_.classes, array_of<float>(arrays, kTargets));
-    if (precision_ == Precision::bf16) {
+    if (pictures_ == Field::Kind::bfloat16) {
       pixels::normalise_like_timm(pictures, array_of<pixels::BFloat16>(arrays, kImages).data());
-    } else {
+    } else if (pictures_ == Field::Kind::float32) {
       pixels::normalise_like_timm(pictures, array_of<float>(arrays, kImages).data());
     }
   }
@@ -102,6 +108,7 @@ class TrainingBatches final : public BatchMaker {
     clock.end_of(seconds.operations);
   }
 
+  size_t pixels_field() const { return pictures_ == Field::Kind::uint8 ? kImages : kPixels; }
   int64_t picture_bytes() const { return 3 * options_.size * options_.size; }
 
   pixels::Filter filter(Random& random) const {
@@ -113,15 +120,15 @@ class TrainingBatches final : public BatchMaker {
   }
 
   RsbBatchOptions options_;
-  Precision precision_;
+  Field::Kind pictures_;
   std::optional<pixels::RandAugment> rand_augment_;
 };
 
 }  // namespace
 
 std::unique_ptr<BatchMaker> make_rsb_training_batches(const RsbBatchOptions& options,
-                                                      Precision precision) {
-  return std::make_unique<TrainingBatches>(options, precision);
+                                                      Field::Kind pictures) {
+  return std::make_unique<TrainingBatches>(options, pictures);
 }
 
 std::unique_ptr<BatchMaker> make_rsb_evaluation_batches(const RsbBatchOptions& options) {

@@ -13,7 +13,7 @@ namespace lockstep::jobs {
 /// Fields: images [B, 3, S, S] of `precision`, targets [B, classes] before smoothing or threshold,
 /// samples [B].
 std::unique_ptr<BatchMaker> make_rsb_training_batches(const RsbBatchOptions& options,
-                                                      Precision precision);
+                                                      Field::Kind pictures);
 
 /// Evaluation: resize, centre crop, normalise. Fields: images, labels [B], samples [B].
 std::unique_ptr<BatchMaker> make_rsb_evaluation_batches(const RsbBatchOptions& options);

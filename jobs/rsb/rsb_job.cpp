@@ -37,7 +37,7 @@ class RsbJob final : public Job {
         device_(placement.gpu < 0
                     ? at::Device(at::kCPU)
                     : at::Device(at::kCUDA, static_cast<at::DeviceIndex>(placement.gpu))),
-        training_(recipe.training_batches(placement.precision)),
+        training_(recipe.training_batches(placement.pictures)),
         evaluation_(recipe.evaluation_batches()) {}
 
   std::vector<TensorSpec> parameters() const override {

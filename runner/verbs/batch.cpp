@@ -64,7 +64,7 @@ ExitCode write_batch(const World& world, const Options& options) {
                                  plan.steps, options.shard, plan.options.shards),
                      "both are counted from 0");
   }
-  const auto maker = plan.job->training_batches(jobs::Precision::fp32);
+  const auto maker = plan.job->training_batches(jobs::Field::Kind::float32);
   const std::vector<jobs::Field> fields = maker->fields(plan.sampler.shard_batch_size());
   const ShardMemory memory(fields);
   load_shard({*plan.training_set, *maker, plan.most_unreadable()},

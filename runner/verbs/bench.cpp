@@ -60,21 +60,21 @@ Numbers describe(const LoaderSeconds& spent) {
 }
 
 Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options) {
-  keep_freed_memory();
-  const int threads = options.threads > 0 ? options.threads : data_threads(plan.options, world);
+  LoaderOptions loading = loader_options(plan.options, world, choose_device(plan.options, world));
+  if (options.threads > 0) loading.threads = options.threads;
   const int64_t steps = std::min(options.steps, plan.steps);
   const int64_t batches = steps * (plan.options.shards / world.size());
   const auto mine = [batches, all = plan.shards_of(world.rank(), world.size(), 0)](int64_t k) {
     return k < batches ? all(k) : std::nullopt;
   };
-  const auto maker = plan.job->training_batches(plan.options.precision);
+  const auto maker = plan.job->training_batches(plan.options.pictures);
   const auto cache =
       open_cache(plan.options, *plan.training_set, world,
                  [](const std::string& problem) { std::cerr << "warning: " << problem << "\n"; });
   world.communicator().barrier();
   Stopwatch watch;
   Loader loader({*plan.training_set, *maker, plan.most_unreadable(), cache.get()},
-                plan.sampler.shard_batch_size(), mine, threads, kLoaderSlots);
+                plan.sampler.shard_batch_size(), mine, loading);
   const auto fields = maker->fields(plan.sampler.shard_batch_size());
   uint64_t hash = 0;
   const int64_t untimed = batches > 1 ? 1 : 0;  // memory and threads come in with the first
@@ -94,8 +94,8 @@ Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options
   Numbers numbers{
       {"images_per_second", rate},
       {"images", images},
-      {"threads", threads},
-      {"images_per_second_per_thread", rank_rate / threads},
+      {"threads", loading.threads},
+      {"images_per_second_per_thread", rank_rate / loading.threads},
       {"megabytes_per_second", 1e-6 * image_bytes * rate},
       {"read_milliseconds", 1e3 * spent.read / static_cast<double>(loader.files_read())}};
   numbers.update(describe(spent));
@@ -105,7 +105,7 @@ Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options
   if (options.gpu_rate > 0.0) {
     numbers["gpu_wait_share"] = std::max(0.0, 1.0 - rank_rate / options.gpu_rate);
     numbers["threads_needed"] =
-        static_cast<int64_t>(std::ceil(options.gpu_rate * threads / rank_rate));
+        static_cast<int64_t>(std::ceil(options.gpu_rate * loading.threads / rank_rate));
   }
   return numbers;
 }

@@ -162,7 +162,7 @@ ExitCode eval(World& world, const EvalOptions& options) {
   load(options, plan, model, world);
   std::vector<jobs::Tensors> outputs;
   const jobs::Measures measures =
-      evaluate(plan, model, world.communicator(), data_threads(plan.options, world),
+      evaluate(plan, model, world.communicator(), loader_options(plan.options, world, device),
                {.task = task.name,
                 .images = options.images,
                 .use_average = options.average || !plan.job->evaluates_parameters(),

@@ -129,7 +129,7 @@ ExitCode preview_operation(const Options& options) {
 ExitCode preview_recipe(const World& world, const Options& options) {
   const RunPlan plan = make_plan(read_source(options.source, options.overrides),
                                  {.defaults = launch_defaults(world)});
-  const auto maker = plan.job->training_batches(jobs::Precision::fp32);
+  const auto maker = plan.job->training_batches(jobs::Field::Kind::float32);
   const std::vector<jobs::Field> fields = maker->fields(plan.sampler.shard_batch_size());
   const ShardMemory memory(fields);
   load_shard({*plan.training_set, *maker, plan.most_unreadable()},

@@ -3,7 +3,7 @@
 import shutil
 import unittest
 
-from support import RECIPE, RunTest, run
+from support import RECIPE, RESNET, RunTest, run
 
 
 class Recipes(RunTest):
@@ -136,6 +136,8 @@ class Data(RunTest):
 
 
 class Runs(RunTest):
+    recipe_text = RESNET
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()

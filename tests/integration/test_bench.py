@@ -5,7 +5,7 @@ import os
 import re
 import unittest
 
-from support import RunTest, REPOSITORY, run
+from support import REPOSITORY, RESNET, RunTest, run
 from test_dino import RECIPE as DINO
 
 RESNET18_PARAMETERS = 11_181_642
@@ -15,6 +15,8 @@ IMAGENET = 1_281_167
 
 
 class Bench(RunTest):
+    recipe_text = RESNET
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()

@@ -5,11 +5,11 @@ import shutil
 import signal
 import unittest
 
-from support import RECIPE, SameRunTest, finish, hashes, ranks_of, rows, run, start, wait_for_step
+from support import RESNET, SameRunTest, finish, hashes, ranks_of, rows, run, start, wait_for_step
 
 
 class Bits(SameRunTest):
-    recipe_text = RECIPE.replace("vit_tiny_patch16_224", "resnet18")  # has statistics to sum, too
+    recipe_text = RESNET
 
     def test_the_hash_follows_the_weights(self):
         self.assertEqual(len(set(hashes(self.reference).values())), self.STEPS)

@@ -68,6 +68,9 @@ class Sources(RunTest):
         self.assertEqual(self.weights_of("of-shards-2", self.shards, "--set", "data.threads=5", ranks=2),
                          self.expected)
 
+    def test_pictures_that_the_device_normalises(self):
+        self.assertEqual(self.weights_of("by-device", self.train_folder, "--set", "data.normalise=device"), self.expected)
+
     def test_shards_without_their_index(self):
         """As other programs leave them: labels in .cls, a class for each number."""
         bare = self.folder / "bare"

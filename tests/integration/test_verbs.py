@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors.numpy import load_file
 from PIL import Image
 
-from support import REPOSITORY, RunTest, command, rows, run
+from support import REPOSITORY, RESNET, RunTest, command, rows, run
 
 RESNET18_PARAMETERS = 11_181_642  # with 10 classes; timm says so too (tests/parity)
 
@@ -23,6 +23,8 @@ def size_of(picture):
 
 
 class Verbs(RunTest):
+    recipe_text = RESNET
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -44,7 +46,7 @@ class Verbs(RunTest):
         self.assertEqual(len(plan["schedules"]["learning_rate"]), 2)
         self.assertEqual(plan["recipe"]["model"]["classes"], 10)
         self.assertEqual(json.loads(self.ok(run("plan", self.run_folder, "--json")).out), plan)
-        self.assertIn('name = "vit_tiny_patch16_224"', self.ok(run("plan", self.recipe)).out)
+        self.assertIn('name = "resnet18"', self.ok(run("plan", self.recipe)).out)
 
     def test_plan_without_data_for_a_world(self):
         recipe = REPOSITORY / "jobs" / "rsb" / "recipes" / "a3_resnet50.toml"
@@ -111,7 +113,7 @@ class Verbs(RunTest):
         out = self.folder / "for-timm"
         self.ok(run("export", self.run_folder, "--format", "timm", out))
         config = json.loads((out / "config.json").read_text())
-        self.assertEqual(config["architecture"], "vit_tiny_patch16_224")
+        self.assertEqual(config["architecture"], "resnet18")
         self.assertEqual(config["pretrained_cfg"]["input_size"], [3, 32, 32])
         self.assertEqual(len(load_file(out / "model.safetensors")), 122)
         self.assert_error(run("export", self.run_folder, "--format", "dino", out), 2, "E105", "'dino'")

@@ -43,7 +43,7 @@ class DataPath : public testing::Test {
     options.classes = 2;
     options.size = 32;
     options.rand_augment = "rand-m7-mstd0.5-inc1";
-    const auto maker = jobs::make_rsb_training_batches(options, jobs::Precision::fp32);
+    const auto maker = jobs::make_rsb_training_batches(options, jobs::Field::Kind::float32);
     const Sampler sampler({.seed = 1, .samples = set.size(), .batch_size = 8, .shards = 1});
     const auto plan = [&](int64_t step) -> std::optional<ShardPlan> {
       if (step >= epochs * sampler.steps_per_epoch()) return std::nullopt;
@@ -51,7 +51,7 @@ class DataPath : public testing::Test {
       for (int64_t i = 0; i < 8; ++i) shard.samples.push_back(sampler.sample(shard.key, i));
       return shard;
     };
-    Loader loader({set, *maker}, 8, plan, 2, kLoaderSlots);
+    Loader loader({set, *maker}, 8, plan, {.threads = 2});
     for (int64_t step = 1; loader.next() != nullptr; ++step) {
       loader.release();
       if (step % sampler.steps_per_epoch() == 0) look();

@@ -104,7 +104,7 @@ TEST_F(LoaderTest, GivesTheSameBatchesInTheSameOrderOnAnyThreads) {
   const Dataset set = open();
   for (const int threads : {1, 2, 7}) {
     const CountingMaker maker;
-    Loader loader({set, maker}, 4, plan, threads, 3);
+    Loader loader({set, maker}, 4, plan, {.threads = threads});
     int64_t samples = 0;
     for (int64_t k = 0; k < 50; ++k) {
       const Loader::Slot* slot = loader.next();
@@ -135,7 +135,7 @@ TEST_F(LoaderTest, DecodesAPictureOnceForAllItsPlacesInTheRing) {
       shard.samples.push_back({.sample = (3 * i + k) / 4, .repeat = k});
     return shard;
   };
-  Loader loader({set, maker}, 8, repeated, 3, 3);
+  Loader loader({set, maker}, 8, repeated, {.threads = 3});
   std::set<int64_t> distinct;
   for (int64_t k = 0; k < 3; ++k) {
     const Loader::Slot* slot = loader.next();
@@ -164,7 +164,7 @@ TEST_F(LoaderTest, ReadsWhatIsKeptInMemoryNoSecondTime) {
     return shard;
   };
   for (const bool first : {true, false}) {
-    Loader loader({set, maker, 0, &cache}, 4, epoch, 2, 3);
+    Loader loader({set, maker, 0, &cache}, 4, epoch, {.threads = 2});
     while (loader.next() != nullptr) loader.release();
     if (first) std::filesystem::remove_all(folder_.path() / "a");
   }
@@ -174,7 +174,7 @@ TEST_F(LoaderTest, ReadsWhatIsKeptInMemoryNoSecondTime) {
 TEST_F(LoaderTest, IsNoFurtherAheadThanItsSlots) {
   const Dataset set = open();
   const CountingMaker maker;
-  Loader loader({set, maker}, 4, plan, 4, 3);
+  Loader loader({set, maker}, 4, plan, {.threads = 4});
   loader.next();  // held: at most the three slots of 1, 2 and 3 samples are made
   EXPECT_LE(maker.made, 1 + 2 + 3);
 }
@@ -183,7 +183,7 @@ TEST_F(LoaderTest, NamesAPictureThatCannotBeRead) {
   std::ofstream(folder_.path() / "b" / "5.jpg", std::ios::trunc);
   const Dataset set = open();
   const CountingMaker maker;
-  Loader loader({set, maker}, 4, plan, 2, 3);
+  Loader loader({set, maker}, 4, plan, {.threads = 2});
   try {
     while (loader.next() != nullptr) loader.release();
     FAIL() << "nothing was thrown";
@@ -207,7 +207,7 @@ TEST_F(LoaderTest, PutsTheNextReadablePictureInThePlaceOfOneThatIsNot) {
     return shard;
   };
   for (const int threads : {1, 5}) {
-    Loader loader({set, maker, 4}, 40, all, threads, 2);
+    Loader loader({set, maker, 4}, 40, all, {.threads = threads, .slots = 2});
     const Loader::Slot* slot = loader.next();
     ASSERT_NE(slot, nullptr);
     const auto labels = jobs::array_of<int64_t>(slot->arrays, 0);
@@ -271,7 +271,7 @@ TEST_F(LoaderTest, ReadsThirtyFilesAtOnce) {
     if (!all.wait_for(30)) together = false;
   });
   const CountingMaker maker;
-  Loader loader({set, maker}, 10, tens, 1, 3);
+  Loader loader({set, maker}, 10, tens, {.threads = 1});
   while (loader.next() != nullptr) loader.release();
   EXPECT_TRUE(together);
 }
@@ -285,7 +285,7 @@ TEST_F(LoaderTest, ReadsNothingOnTheThreadThatTrains) {
     readers.insert(std::this_thread::get_id());
   });
   const CountingMaker maker;
-  Loader loader({set, maker, 4}, 10, tens, 2, 3);
+  Loader loader({set, maker, 4}, 10, tens, {.threads = 2});
   while (loader.next() != nullptr) loader.release();
   EXPECT_FALSE(readers.empty());
   EXPECT_FALSE(readers.contains(std::this_thread::get_id()));
@@ -297,7 +297,7 @@ TEST_F(LoaderTest, ASlowFileDelaysNoOtherSample) {
   const GatedDataset set(open(), [&](int64_t sample) {
     if (sample == 0) others_were_made = maker.is_made(29);  // the rest of three slots of ten
   });
-  Loader loader({set, maker}, 10, tens, 1, 3);
+  Loader loader({set, maker}, 10, tens, {.threads = 1});
   ASSERT_NE(loader.next(), nullptr);
   EXPECT_TRUE(others_were_made);
 }
@@ -314,7 +314,7 @@ TEST_F(LoaderTest, MakesLargePicturesOneAtATime) {
   }
   const Dataset set = open();
   const CountingMaker maker;
-  Loader loader({set, maker}, 10, tens, 6, 3);
+  Loader loader({set, maker}, 10, tens, {.threads = 6});
   while (loader.next() != nullptr) loader.release();
   EXPECT_EQ(maker.made, 40);
   EXPECT_EQ(maker.most_large_at_once, 1);
@@ -329,7 +329,7 @@ TEST_F(LoaderTest, RunsWhereItIsTold) {
     seen.insert(allowed_cores());
   });
   const CountingMaker maker;
-  Loader loader({set, maker}, 10, tens, 2, 3, {.cores = {mine.back()}, .pages = {}});
+  Loader loader({set, maker}, 10, tens, {.threads = 2, .cores = {mine.back()}});
   while (loader.next() != nullptr) loader.release();
   EXPECT_EQ(seen, (std::set<std::vector<int>>{{mine.back()}}));
   EXPECT_EQ(allowed_cores(), mine);
@@ -339,7 +339,7 @@ TEST_F(LoaderTest, EndsWhereTooManyInARowAreUnreadable) {
   for (int i = 0; i < 20; ++i) std::ofstream(folder_.path() / "a" / (std::to_string(i) + ".jpg"));
   const Dataset set = open();
   const CountingMaker maker;
-  Loader loader({set, maker, 10}, 4, plan, 2, 3);
+  Loader loader({set, maker, 10}, 4, plan, {.threads = 2});
   EXPECT_THROW(while (loader.next() != nullptr) loader.release(), DataError);
 }
 
@@ -347,7 +347,7 @@ TEST_F(LoaderTest, CanBeDroppedAtAnyMoment) {
   const Dataset set = open();
   const CountingMaker maker;
   for (int taken = 0; taken < 5; ++taken) {
-    Loader loader({set, maker}, 4, plan, 3, 2);
+    Loader loader({set, maker}, 4, plan, {.threads = 3, .slots = 2});
     for (int i = 0; i < taken; ++i) {
       loader.next();
       loader.release();

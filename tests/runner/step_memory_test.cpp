@@ -59,8 +59,8 @@ TEST_P(StepMemory, IsTheSameAfterEveryStep) {
   Step step(*model.job, model.arenas, plan.options.update, {}, *communicator, plan.options.shards);
   const ShardMemory memory = draw_batch(plan);
   const auto fields =
-      plan.job->training_batches(plan.options.precision)->fields(plan.sampler.shard_batch_size());
-  const jobs::Tensors batch = batch_tensors(fields, memory.arrays(), at::kCPU);
+      plan.job->training_batches(plan.options.pictures)->fields(plan.sampler.shard_batch_size());
+  const jobs::Tensors batch = BatchTensors(fields, at::kCPU).of(memory.arrays());
   size_t settled = 0;
   for (int64_t k = 0; k < 20; ++k) {
     for (int64_t shard = 0; shard < plan.options.shards; ++shard)

@@ -1,7 +1,10 @@
-// Pictures made in bfloat16 are those in float32 as torch rounds them.
+// Pictures made in bfloat16 are those in float32 as torch rounds them; those left as bytes are
+// theirs before they were normalised.
 #include <ATen/ops/from_blob.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <memory>
 #include <vector>
 
 #include "jobs/dino/multi_crop.h"
@@ -25,7 +28,7 @@ Halves rounded_by_torch(Values values) {
   return {bits, bits + half.numel()};
 }
 
-TEST(Bfloat16Pictures, EveryLevelOfEveryChannel) {
+TEST(PictureKinds, EveryLevelOfEveryChannel) {
   std::vector<uint8_t> levels;
   for (int i = 0; i < 3 * 256; ++i) levels.push_back(static_cast<uint8_t>(i / 3));
   using pixels::BFloat16;
@@ -63,38 +66,58 @@ std::vector<std::vector<std::byte>> batch_of(const BatchMaker& maker) {
   return memory;
 }
 
-void expect_rounded(const BatchMaker& whole, const BatchMaker& half) {
-  const auto expected = batch_of(whole), found = batch_of(half);
-  const auto fields = half.fields(kRows);
+size_t elements_of(const Field& field) {
+  size_t count = 1;
+  for (const int64_t length : field.shape) count *= static_cast<size_t>(length);
+  return count;
+}
+
+Values normalised(const uint8_t* rgb, size_t count, const pixels::Normalisation& rule) {
+  Values values;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t c = i % 3;
+    values.push_back((static_cast<float>(rgb[i]) / rule.divisor - rule.mean[c]) /
+                     rule.deviation[c]);
+  }
+  return values;
+}
+
+// Batches of all three kinds, one with the random draws of the other.
+void expect_same(const std::function<std::unique_ptr<BatchMaker>(Field::Kind)>& make) {
+  using enum Field::Kind;
+  const auto whole = make(float32), half = make(bfloat16), left = make(uint8);
+  const auto expected = batch_of(*whole), halves = batch_of(*half), bytes = batch_of(*left);
+  const auto of_halves = half->fields(kRows), of_bytes = left->fields(kRows);
   int pictures = 0;
-  for (size_t i = 0; i < fields.size(); ++i) {
-    if (!fields[i].is_pictures()) continue;
-    EXPECT_EQ(fields[i].kind, Field::Kind::bfloat16);
+  for (size_t i = 0; i < of_bytes.size(); ++i) {
+    const Field& field = of_bytes[i];
+    if (!field.is_pictures()) continue;
     ++pictures;
-    size_t count = 1;
-    for (const int64_t length : fields[i].shape) count *= static_cast<size_t>(length);
+    ASSERT_EQ(of_halves[i].kind, bfloat16);
+    ASSERT_EQ(field.kind, uint8);
+    const size_t count = elements_of(field);
     const auto* values = reinterpret_cast<const float*>(expected[i].data());
-    const auto* halves = reinterpret_cast<const uint16_t*>(found[i].data());
-    EXPECT_EQ(Halves(halves, halves + count), rounded_by_torch({values, values + count}))
-        << fields[i].name;
+    const Values all(values, values + count);
+    const auto* rounded = reinterpret_cast<const uint16_t*>(halves[i].data());
+    EXPECT_EQ(Halves(rounded, rounded + count), rounded_by_torch(all)) << field.name;
+    const auto* rgb = reinterpret_cast<const uint8_t*>(bytes[i].data());
+    EXPECT_EQ(normalised(rgb, count, *field.normalisation), all) << field.name;
   }
   EXPECT_GT(pictures, 0);
 }
 
-TEST(Bfloat16Pictures, MixedBatches) {
+TEST(PictureKinds, MixedBatches) {
   for (const double cutmix : {0.0, 1.0}) {
     RsbBatchOptions options{.classes = 4, .size = 32, .rand_augment = "rand-m7-mstd0.5-inc1"};
     options.mixup = 1.0 - cutmix;
     options.cutmix = cutmix;
-    expect_rounded(*make_rsb_training_batches(options, Precision::fp32),
-                   *make_rsb_training_batches(options, Precision::bf16));
+    expect_same([&](Field::Kind kind) { return make_rsb_training_batches(options, kind); });
   }
 }
 
-TEST(Bfloat16Pictures, CropsOfDino) {
+TEST(PictureKinds, CropsOfDino) {
   const MultiCropOptions options{.global_size = 32, .local_size = 16, .local_count = 2};
-  expect_rounded(*make_multi_crop(options, Precision::fp32),
-                 *make_multi_crop(options, Precision::bf16));
+  expect_same([&](Field::Kind kind) { return make_multi_crop(options, kind); });
 }
 
 }  // namespace
