@@ -249,7 +249,7 @@ class Jobs(SameRunTest):
 
     def by_hand(self):
         """Without a template: as a job of its own that waits its turn."""
-        self.assertIn("pmix", self.slurm.client("srun", "--mpi=list", check=True).stderr)
+        self.assertIn("pmix", self.slurm.client("srun", "--mpi=list", check=True).stdout)
         folder = self.folder / "by-hand"
         self.slurm.client("srun", "--mpi=pmix", "-N", 2, "-n", 2, "--ntasks-per-node=1", "--cpu-bind=none", LOCKSTEP, "train",
                           self.recipe, "--run", folder, check=True)
