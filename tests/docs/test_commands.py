@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -191,10 +192,15 @@ class Commands(RunTest):
         section = (REPOSITORY / "README.md").read_text().split("## Training")[1].split("\n## ")[0]
         (block,) = re.findall(r"```\n(.*?)```", section, flags=re.DOTALL)
         cls.done = {}
-        for line in re.sub(r"\\\n", " ", block).splitlines():
-            if line.strip():
-                cls.done[line] = subprocess.run(["bash", "-c", line.replace("/data/imagenet", str(cls.data))], cwd=cls.folder,
-                                                env=cls.environment, capture_output=True, text=True, check=False, timeout=300)
+        with ThreadPoolExecutor() as pool:  # each job's lines one after the other
+            for done in pool.map(cls.run_lines, re.sub(r"\\\n", " ", block).split("\n\n")):
+                cls.done |= done
+
+    @classmethod
+    def run_lines(cls, lines):
+        return {line: subprocess.run(["bash", "-c", line.replace("/data/imagenet", str(cls.data))], cwd=cls.folder,
+                                     env=cls.environment, capture_output=True, text=True, check=False, timeout=300)
+                for line in lines.splitlines()}
 
     @classmethod
     def lay_out(cls):
@@ -246,7 +252,7 @@ class Commands(RunTest):
 
     def prepare(self):
         """What the commands find."""
-        for folder in ("targets", "etc/grafana/provisioning", "lib/grafana/dashboards"):
+        for folder in ("targets", "etc/grafana/provisioning", "lib/grafana/dashboards/lockstep"):
             (self.folder / folder).mkdir(parents=True)
         old, new = self.folder / "targets/old.json", self.folder / "targets/new.json"
         old.touch()
@@ -265,20 +271,23 @@ class Commands(RunTest):
         self.prepare()
         environment = {**self.environment, "SLURM_JOB_UID": f"test{os.getpid()}",
                        "PATH": f"{Path(LOCKSTEP).parent}:{Path(sys.executable).parent}:{self.environment['PATH']}"}
-        for command in RUN_HERE:
-            line = command
+
+        def run_one(number):
+            line = RUN_HERE[number]
             for name, is_here in NAMES.items():
-                line = re.sub(rf"(?<![\w/]){re.escape(name)}(?![\w.=-])", is_here, line)
+                line = re.sub(rf"(?<![\w/]){re.escape(name)}(?![\w.=-])", is_here.replace("out", f"out{number}"), line)
             if line.startswith("tensorboard"):
                 line += " --inspect"  # else it serves for ever
-            shell = ["fish", "--no-config", "-c"] if "fish" in line else ["bash", "-ec", f"set -o pipefail; {line}"]
-            with self.subTest(command=line):
-                shutil.rmtree(self.folder / "out", ignore_errors=True)
-                done = subprocess.run([*shell, line] if "fish" in line else shell, cwd=self.folder, env=environment,
-                                      capture_output=True, text=True, check=False, timeout=300)
-                self.assertEqual(done.returncode, 0, done.stderr)
-                if line.startswith("tensorboard"):
-                    self.assertIn("train/loss", done.stdout)
+            shell = ["fish", "--no-config", "-c", line] if "fish" in line else ["bash", "-ec", f"set -o pipefail; {line}"]
+            return line, subprocess.run(shell, cwd=self.folder, env=environment, capture_output=True, text=True, check=False,
+                                        timeout=300)
+
+        with ThreadPoolExecutor(2) as pool:
+            for line, done in pool.map(run_one, range(len(RUN_HERE))):
+                with self.subTest(command=line):
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    if line.startswith("tensorboard"):
+                        self.assertIn("train/loss", done.stdout)
         self.assertEqual([file.name for file in (self.folder / "targets").iterdir()], ["new.json"])
         self.assertFalse(self.memory.exists())
         self.assertTrue((self.folder / "lib/grafana/dashboards/lockstep/lockstep_compare.json").exists())
