@@ -8,8 +8,8 @@ enum class Precision { fp32, bf16 };
 
 /// Faster ways to the same numbers but for their rounding.
 struct FastPaths {
-  bool fused_norms = false;      // a norm and what follows it in one pass (models/fused_norm.h)
-  bool weight_products = false;  // weights' gradients by products (models/convolution.h)
+  bool fused_norms = false;  // a norm and what follows it in one pass (models/fused_norm.h)
+  bool convolution_products = false;  // convolutions by products (models/convolution.h)
 };
 
 /// In what numbers and where a job computes.

@@ -51,9 +51,8 @@ void require_bf16() {
 namespace {
 
 jobs::FastPaths fast_paths() {
-  return {
-      .fused_norms = takes_fast_path("norm"),
-      .weight_products = takes_fast_path("convolution") && jobs::prefers_products_for_weights()};
+  return {.fused_norms = takes_fast_path("norm"),
+          .convolution_products = takes_fast_path("convolution") && jobs::prefers_products()};
 }
 
 }  // namespace

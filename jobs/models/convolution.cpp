@@ -14,6 +14,8 @@
 #include <tuple>
 #include <utility>
 
+#include "jobs/models/winograd.h"
+
 namespace lockstep::jobs {
 namespace {
 
@@ -74,7 +76,8 @@ class Convolution final : public torch::autograd::Function<Convolution> {
     context->save_for_backward({x, weight});
     context->saved_data["stride"] = stride;
     context->saved_data["padding"] = padding;
-    return at::conv2d(x, weight, {}, stride, padding);
+    return suits_winograd(x, weight, stride) ? winograd_convolution(x, weight)
+                                             : at::conv2d(x, weight, {}, stride, padding);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -83,6 +86,8 @@ class Convolution final : public torch::autograd::Function<Convolution> {
     const int64_t stride = context->saved_data["stride"].toInt();
     const int64_t padding = context->saved_data["padding"].toInt();
     const at::Tensor of_y = gradients[0].contiguous(kLast);
+    if (suits_winograd(x, weight, stride))
+      return {winograd_of_x(of_y, weight), winograd_of_weight(x, of_y), {}, {}};
     const at::Tensor of_x = std::get<0>(
         at::convolution_backward(of_y, x, weight, {}, {stride, stride}, {padding, padding}, {1, 1},
                                  /*transposed=*/false, {0, 0}, /*groups=*/1, {true, false, false}));
@@ -92,7 +97,7 @@ class Convolution final : public torch::autograd::Function<Convolution> {
 
 }  // namespace
 
-bool prefers_products_for_weights() { return !__builtin_cpu_supports("avx512f"); }
+bool prefers_products() { return !__builtin_cpu_supports("avx512f"); }
 
 at::Tensor weight_gradient_by_products(const at::Tensor& x, const at::Tensor& of_y, int64_t kernel,
                                        int64_t stride, int64_t padding) {
@@ -124,10 +129,9 @@ at::Tensor weight_gradient_by_products(const at::Tensor& x, const at::Tensor& of
 
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride,
                        int64_t padding, bool by_products) {
-  const bool can = x.device().is_cpu() && x.scalar_type() == at::kFloat && x.requires_grad() &&
-                   weight.size(2) <= 3 && stride <= 2 && padding == weight.size(2) / 2 &&
-                   weight.size(0) % kAligned == 0 && weight.size(1) % kAligned == 0 &&
-                   x.is_contiguous(kLast);
+  const bool can = x.device().is_cpu() && x.scalar_type() == at::kFloat && weight.size(2) <= 3 &&
+                   stride <= 2 && padding == weight.size(2) / 2 && weight.size(0) % kAligned == 0 &&
+                   weight.size(1) % kAligned == 0 && x.is_contiguous(kLast);
   return by_products && can ? Convolution::apply(x, weight, stride, padding)
                             : at::conv2d(x, weight, {}, stride, padding);
 }

@@ -6,9 +6,10 @@
 
 namespace lockstep::jobs {
 
-/// Whether weight gradients go by matrix products on this machine: on processors without AVX-512,
-/// where oneDNN's own kernels for them reach half the rate of a product or less.
-bool prefers_products_for_weights();
+/// Whether convolutions go by matrix products on this machine: on processors without AVX-512, where
+/// oneDNN's own kernels reach half the rate of a product or less for the gradients of weights, and
+/// know no Winograd.
+bool prefers_products();
 
 /// The gradient of the weight [out, in, k, k] of a convolution of x [B, in, H, W], given that of
 /// its result; both float32 in channels-last memory, in and out multiples of 16. Zeros are put
@@ -17,8 +18,8 @@ bool prefers_products_for_weights();
 at::Tensor weight_gradient_by_products(const at::Tensor& x, const at::Tensor& of_y, int64_t kernel,
                                        int64_t stride, int64_t padding);
 
-/// torch's conv2d without bias; with `by_products`, its weight's gradient as above where x is as
-/// that wants it.
+/// torch's conv2d without bias. With `by_products`, where x is as these want it, all of it by
+/// Winograd's rule where that saves time (winograd.h), else the weight's gradient as above.
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride,
                        int64_t padding, bool by_products);
 

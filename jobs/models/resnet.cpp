@@ -61,7 +61,7 @@ at::Tensor ResNet::apply(const Unit& unit, const at::Tensor& x, const TrainingPa
                          const AfterNorm& after) const {
   const Convolution& c = unit.convolution;
   const at::Tensor y =
-      convolution(x, c.weight.to(compute_type_), c.stride, c.padding, fast_.weight_products);
+      convolution(x, c.weight.to(compute_type_), c.stride, c.padding, fast_.convolution_products);
   if (!fast_.fused_norms || !can_fuse_norm(y) || (pass != nullptr && pass->norms != nullptr)) {
     return follow_norm(normalise(unit, y, pass), after);
   }

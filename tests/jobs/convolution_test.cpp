@@ -14,8 +14,11 @@ struct Case {
 
 class Convolution : public testing::TestWithParam<Case> {};
 
-// The gradients of x and of the weight.
-std::pair<at::Tensor, at::Tensor> gradients(const Case& c, at::ScalarType type, bool by_products) {
+struct Found {
+  at::Tensor y, of_x, of_weight;
+};
+
+Found run(const Case& c, at::ScalarType type, bool by_products) {
   at::manual_seed(5);
   const auto last = at::MemoryFormat::ChannelsLast;
   const auto leaf = [&](std::initializer_list<int64_t> shape) {
@@ -27,19 +30,21 @@ std::pair<at::Tensor, at::Tensor> gradients(const Case& c, at::ScalarType type, 
   const at::Tensor y = by_products ? convolution(x, weight, c.stride, padding, true)
                                    : at::conv2d(x, weight, {}, c.stride, padding);
   y.backward(at::randn(y.sizes()).to(type).contiguous(last));
-  return {x.grad(), weight.grad()};
+  return {y, x.grad(), weight.grad()};
 }
 
-TEST_P(Convolution, HasTheGradientsOfTorchs) {
-  const auto products = gradients(GetParam(), at::kFloat, true);
-  const auto exact = gradients(GetParam(), at::kDouble, false);
+TEST_P(Convolution, IsTorchs) {
+  const Found products = run(GetParam(), at::kFloat, true);
+  const Found exact = run(GetParam(), at::kDouble, false);
   const auto distance = [](const at::Tensor& a, const at::Tensor& b) {
     return ((a.to(at::kDouble) - b).abs().max() / b.abs().max()).item<double>();
   };
-  EXPECT_LT(distance(products.first, exact.first), 1e-5);
-  EXPECT_LT(distance(products.second, exact.second), 1e-5);
-  EXPECT_EQ(products.second.sizes(), exact.second.sizes());
-  EXPECT_TRUE(products.second.is_contiguous(at::MemoryFormat::ChannelsLast));
+  EXPECT_LT(distance(products.y, exact.y), 1e-5);
+  EXPECT_LT(distance(products.of_x, exact.of_x), 1e-5);
+  EXPECT_LT(distance(products.of_weight, exact.of_weight), 1e-5);
+  for (const at::Tensor& tensor : {products.y, products.of_x, products.of_weight})
+    EXPECT_TRUE(tensor.is_contiguous(at::MemoryFormat::ChannelsLast));
+  EXPECT_EQ(products.of_weight.sizes(), exact.of_weight.sizes());
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Convolution,
@@ -47,6 +52,11 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Convolution,
                                          Case{3, 16, 48, 6, 9, 3, 1}, Case{2, 16, 32, 8, 8, 3, 2},
                                          Case{2, 16, 32, 7, 9, 3, 2}, Case{1, 16, 16, 1, 1, 3, 1},
                                          Case{2, 16, 16, 1, 2, 3, 2}, Case{1, 64, 16, 20, 20, 3, 1},
+                                         // by Winograd's rule; a block, several, whole tiles or not
+                                         Case{2, 16, 32, 24, 23, 3, 1},
+                                         Case{9, 48, 16, 14, 13, 3, 1},
+                                         Case{4, 16, 16, 16, 16, 3, 1},
+                                         Case{16, 32, 32, 7, 7, 3, 1},
                                          // what products cannot do, torch does
                                          Case{2, 3, 16, 9, 9, 7, 2}, Case{2, 24, 16, 5, 5, 3, 1}));
 

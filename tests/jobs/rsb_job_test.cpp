@@ -58,7 +58,7 @@ class ResNetTest : public testing::Test {
   }
   at::Tensor train(const at::Tensor& images, const at::Tensor& scales) {
     return ResNet(shape_, parameters_, buffers_, "", at::kFloat,
-                  FastPaths{.fused_norms = true, .weight_products = true})
+                  FastPaths{.fused_norms = true, .convolution_products = true})
         .train(images, {.statistics = &statistics_, .branch_scales = scales});
   }
 
