@@ -22,6 +22,7 @@ using Response = std::unique_ptr<MHD_Response, decltype(&MHD_destroy_response)>;
 constexpr std::chrono::milliseconds kFresh{250};
 constexpr unsigned kMostConnections = 200;
 constexpr unsigned kSilenceSeconds = 5;  // after which a connection is closed
+constexpr int kLookMilliseconds = 100;   // between looks whether this is over
 
 Response respond_with(std::string_view text) {
   // The library copies what it is given.
@@ -80,8 +81,8 @@ Exposer::Exposer(const std::string& address, int port, Shown shown)
   const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, &freeaddrinfo);
   const int family = found->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0;
   errno = 0;
-  server_.reset(MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | family, 0, nullptr, nullptr,
-                                 &Page::answer, page_.get(), MHD_OPTION_SOCK_ADDR, found->ai_addr,
+  server_.reset(MHD_start_daemon(MHD_USE_EPOLL | family, 0, nullptr, nullptr, &Page::answer,
+                                 page_.get(), MHD_OPTION_SOCK_ADDR, found->ai_addr,
                                  MHD_OPTION_CONNECTION_LIMIT, kMostConnections,
                                  MHD_OPTION_CONNECTION_TIMEOUT, kSilenceSeconds, MHD_OPTION_END));
   if (!server_) {
@@ -89,6 +90,9 @@ Exposer::Exposer(const std::string& address, int port, Shown shown)
     return;
   }
   port_ = MHD_get_daemon_info(server_.get(), MHD_DAEMON_INFO_BIND_PORT)->port;
+  thread_ = std::jthread([server = server_.get()](const std::stop_token& stop) {
+    while (!stop.stop_requested()) MHD_run_wait(server, kLookMilliseconds);
+  });
 }
 
 Exposer::~Exposer() = default;

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 struct MHD_Daemon;
@@ -35,6 +36,9 @@ class Exposer {
 
   std::unique_ptr<Page> page_;  // before the server, which uses it
   std::unique_ptr<MHD_Daemon, Stop> server_;
+  // Not the library's own, which may crash over a request that comes while it stops: this one ends
+  // before the server is stopped.
+  std::jthread thread_;
   std::string failure_;
   int port_ = 0;
 };

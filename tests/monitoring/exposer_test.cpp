@@ -11,8 +11,12 @@
 
 #include <atomic>
 #include <chrono>
+#include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 namespace lockstep::monitoring {
@@ -100,20 +104,45 @@ TEST(Exposer, ListensByTheNewerProtocolToo) {
   EXPECT_EQ(ask(exposer.port(), "/metrics", "[::1]").status, 200);
 }
 
+// A socket that is connected to the endpoint, if somebody is there.
+int connected(int port) {
+  const int one = socket(AF_INET, SOCK_STREAM, 0);
+  const sockaddr_in address{.sin_family = AF_INET,
+                            .sin_port = htons(static_cast<uint16_t>(port)),
+                            .sin_addr = {htonl(INADDR_LOOPBACK)},
+                            .sin_zero = {}};
+  connect(one, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  return one;
+}
+
 TEST(Exposer, ConnectionsThatSayNothingHoldUpNobody) {
   const Exposer exposer("127.0.0.1", 0, {std::make_shared<Count>()});
   std::vector<int> silent;
-  for (int i = 0; i < 40; ++i) {
-    silent.push_back(socket(AF_INET, SOCK_STREAM, 0));
-    const sockaddr_in address{.sin_family = AF_INET,
-                              .sin_port = htons(static_cast<uint16_t>(exposer.port())),
-                              .sin_addr = {htonl(INADDR_LOOPBACK)},
-                              .sin_zero = {}};
-    ASSERT_EQ(connect(silent.back(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)),
-              0);
-  }
+  for (int i = 0; i < 40; ++i) silent.push_back(connected(exposer.port()));
   EXPECT_EQ(ask(exposer.port(), "/metrics").status, 200);
   for (const int one : silent) close(one);
+}
+
+TEST(Exposer, EndsWhileRequestsComeThatAreNone) {
+  const std::string garbage[] = {"NONE\r\n\r\n", "GET " + std::string(99999, '/'),
+                                 "DELETE /metrics HTTP/1.1\r\n\r\n",
+                                 "GET /metrics HTTP/9.9\r\nContent-Length: -7\r\n\r\n"};
+  for (int round = 0; round < 40; ++round) {
+    std::optional<Exposer> exposer(std::in_place, "127.0.0.1", 0,
+                                   Exposer::Shown{std::make_shared<Count>()});
+    std::atomic<int> sent = 0;
+    const std::jthread client([&, port = exposer->port()](const std::stop_token& stop) {
+      while (!stop.stop_requested()) {
+        const int one = connected(port);
+        const std::string& words = garbage[static_cast<size_t>(sent) % std::size(garbage)];
+        send(one, words.data(), words.size(), MSG_NOSIGNAL);
+        close(one);
+        ++sent;
+      }
+    });
+    while (sent < 5) std::this_thread::yield();
+    exposer.reset();
+  }
 }
 
 }  // namespace
