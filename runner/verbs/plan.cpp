@@ -4,6 +4,7 @@
 #include <CLI/Validators.hpp>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "runner/run_bytes.h"
 #include "runner/run_directory.h"
@@ -89,7 +90,7 @@ RunPlan make(const Options& options, const World& world) {
   return plan;
 }
 
-// In what longer worlds a step would take, at the same batch of a rank.
+// What a step would take in longer worlds, at the same batch of a rank.
 nlohmann::ordered_json describe_scaling(const RunPlan& plan, const Options& options) {
   ScalingInputs inputs = options.scaling;
   inputs.link_bytes_per_second = parse_bandwidth(options.link);
@@ -103,7 +104,9 @@ nlohmann::ordered_json describe_scaling(const RunPlan& plan, const Options& opti
   const comm::BucketPlan buckets = comm::plan_buckets(segments);
   const auto tail = static_cast<double>(bytes_of(plan).buffers);
   nlohmann::ordered_json steps = nlohmann::ordered_json::array();
-  for (const int64_t world : {1, 8, 64, 512, 4096}) {
+  std::set<int64_t> worlds{1, 8, 64, 512, 4096};
+  if (options.world > 0) worlds.insert(options.world);
+  for (const int64_t world : worlds) {
     const ScaledStep step = scale_step(inputs, buckets.buckets, tail, world);
     steps.push_back({{"world", world},
                      {"step_seconds", step.seconds},
@@ -166,10 +169,10 @@ std::shared_ptr<Options> add_options(CLI::App& verb) {
 
 void add_scaling(CLI::App& verb, Options& options) {
   ScalingInputs& scaling = options.scaling;
-  CLI::Option* link =
-      verb.add_option("--link", options.link,
-                      "reckon a step of 8 to 4096 ranks, each with the batch of one, over links "
-                      "between nodes of so much, as 400Gb or 50GB");
+  CLI::Option* link = verb.add_option("--link", options.link,
+                                      "reckon a step of 8 to 4096 ranks, and of those of --world, "
+                                      "each with the batch of one, over links "
+                                      "between nodes of so much, as 400Gb or 50GB");
   CLI::Option* seconds =
       verb.add_option("--step-seconds", scaling.compute_seconds,
                       "for --link: the compute_seconds that bench step gives for one rank")

@@ -268,6 +268,26 @@ def start_up(options):
     return 1 / seconds, 1 / (time.perf_counter() - start)
 
 
+def scaling(options):
+    """A step of two ranks beside what `plan` reckons from one rank's and a sum, no part of which a processor hides."""
+    words = [*MPIRUN[:-1], "1", LOCKSTEP, "bench", "step", RSB, "--steps", str(options.steps)]
+    settings = ("precision=fp32", "compute.threads=1", "average.decay=0.9999")
+    words += [word for setting in settings for word in ("--set", setting)]
+    # Both cores work, as they do with two ranks.
+    jobs = [subprocess.Popen([*words, "--set", "batch.size=16"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            for _ in range(RANKS)]
+    alone = [json.loads(job.communicate()[0]) for job in jobs]
+    compute, update = (statistics.mean(one[key] for one in alone) for key in ("compute_seconds", "update_seconds"))
+    added = bench("sum", RSB, options)
+    plan = json.loads(subprocess.run(
+        [LOCKSTEP, "plan", RSB, "--samples", "100000", "--set", "model.classes=1000", "--world", str(RANKS), "--json",
+         "--node-link", f"{added['bytes'] / added['seconds'] / 1e9:.6f}GB", "--link", "400Gb", "--step-seconds", f"{compute:.6f}",
+         "--update-seconds", f"{update:.6f}"], check=True, capture_output=True, text=True).stdout)
+    (reckoned,) = (step for step in plan["scaling"] if step["world"] == RANKS)
+    measured = bench("step", RSB, options, "batch.size=32", "average.decay=0.9999")
+    return 1 / measured["step_seconds"], 1 / (compute + update + reckoned["sum_seconds"])
+
+
 def restart(_options):
     """From the kill of a rank to the next update, by deploy/run.sh."""
     with tempfile.TemporaryDirectory() as folder:
@@ -323,6 +343,7 @@ PAIRS = {
     "sum": ("the sum of 102 MB, beside gloo", 12.0, "sums/s", sums("seconds")),
     "small_sum": ("the sum of 4 kB, beside gloo", 1.0, "sums/s", sums("small_sum_seconds")),
     "start_up": ("from the start to the first update, tiny_cpu, beside torch and timm", 1.0, "1/s", start_up),
+    "scaling": ("a step of two ranks beside one reckoned from a rank alone", 0.95, "steps/s", scaling),
     "restart": ("from the kill of a rank to the next update, tiny_cpu, beside 10 s", 1.0, "1/s", restart),
     "snapshots": ("steps of tiny_cpu with a copy in memory after each, beside steps without", 0.95, "steps/s", snapshots),
     "checkpoint": ("the stall of a checkpoint, 409 MB, beside torch.save and fsync", 10.0, "1/s", checkpoint),

@@ -48,6 +48,15 @@ class Verbs(RunTest):
         self.assertEqual(json.loads(self.ok(run("plan", self.run_folder, "--json")).out), plan)
         self.assertIn('name = "resnet18"', self.ok(run("plan", self.recipe)).out)
 
+    def test_plan_of_longer_worlds(self):
+        plan = json.loads(self.ok(run("plan", self.recipe, "--world", 4, "--link", "8Gb", "--node-ranks", 2, "--node-link", "1GB",
+                                      "--step-seconds", 3, "--json")).out)
+        self.assertEqual([step["world"] for step in plan["scaling"]], [1, 4, 8, 64, 512, 4096])
+        self.assertEqual(plan["scaling"][0]["step_seconds"], 3)
+        bytes_summed = 4 * RESNET18_PARAMETERS + plan["bytes"]["buffers"]
+        # Half of a rank's bytes each way in the node and over the link; the messages of one hop there and back take microseconds.
+        self.assertAlmostEqual(plan["scaling"][1]["sum_seconds"], 2 * bytes_summed / 1e9, delta=1e-3)
+
     def test_plan_without_data_for_a_world(self):
         recipe = REPOSITORY / "jobs" / "rsb" / "recipes" / "a3_resnet50.toml"
         plan = json.loads(self.ok(run("plan", recipe, "--samples", 1281167, "--world", 8, "--json")).out)
