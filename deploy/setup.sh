@@ -13,13 +13,13 @@ say() { printf '\033[1m%s\033[0m\n' "setup: $*" >&2; }
 run_packages=(
   openmpi-bin openssh-client openssh-server
   libfmt9 libspdlog1.10 libtomlplusplus3 libxxhash0 libjpeg62-turbo libpng16-16 libprometheus-cpp-core1.0
-  libcivetweb1 libcurl4 libhwloc15 libcairo2 fonts-dejavu-core
+  libmicrohttpd12 libcurl4 libhwloc15 libcairo2 fonts-dejavu-core
 )
 build_packages=(
   g++ cmake ninja-build ccache mold git pkg-config python3 python3-venv   # to build
   openmpi-bin libopenmpi-dev                                              # ranks
   libtomlplusplus-dev libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libxxhash-dev
-  libjpeg62-turbo-dev libpng-dev prometheus-cpp-dev libcivetweb-dev libcurl4-openssl-dev libcairo2-dev libhwloc-dev fonts-dejavu-core
+  libjpeg62-turbo-dev libpng-dev prometheus-cpp-dev libmicrohttpd-dev libcurl4-openssl-dev libcairo2-dev libhwloc-dev fonts-dejavu-core
   libgtest-dev libgmock-dev
 )
 test_packages=(

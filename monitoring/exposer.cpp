@@ -1,12 +1,14 @@
 #include "monitoring/exposer.h"
 
-#include <CivetServer.h>
 #include <fmt/format.h>
+#include <microhttpd.h>
+#include <netdb.h>
 #include <prometheus/collectable.h>
+#include <pthread.h>
 
+#include <cerrno>
 #include <chrono>
-#include <exception>
-#include <mutex>
+#include <cstring>
 #include <string_view>
 #include <utility>
 
@@ -15,56 +17,88 @@
 namespace lockstep::monitoring {
 namespace {
 
+using Response = std::unique_ptr<MHD_Response, decltype(&MHD_destroy_response)>;
+
 // Making a page costs more than all else of a request.
 constexpr std::chrono::milliseconds kFresh{250};
+constexpr unsigned kMostConnections = 200;
+constexpr unsigned kSilenceSeconds = 5;  // after which a connection is closed
+constexpr int kLookMilliseconds = 100;   // between looks whether this is over
+
+Response respond_with(std::string_view text) {
+  // The library copies what it is given.
+  return {MHD_create_response_from_buffer(text.size(), const_cast<char*>(text.data()),
+                                          MHD_RESPMEM_MUST_COPY),
+          &MHD_destroy_response};
+}
 
 }  // namespace
 
-class Exposer::Page final : public CivetHandler {
+// Used by the server's thread alone.
+class Exposer::Page {
  public:
   explicit Page(Shown shown) : shown_(std::move(shown)) {}
 
-  bool handleGet(CivetServer*, mg_connection* connection) override {
-    const std::shared_ptr<const std::string> answer = fresh_answer();
-    mg_write(connection, answer->data(), answer->size());
-    return true;
+  static MHD_Result answer(void* self, MHD_Connection* connection, const char* path,
+                           const char* method, const char*, const char*, size_t*, void**) {
+    const std::string_view asked = method;
+    if (asked != MHD_HTTP_METHOD_GET && asked != MHD_HTTP_METHOD_HEAD) {
+      return MHD_queue_response(connection, MHD_HTTP_METHOD_NOT_ALLOWED, respond_with("").get());
+    }
+    if (std::string_view(path) != "/metrics") {
+      return MHD_queue_response(connection, MHD_HTTP_NOT_FOUND, respond_with("").get());
+    }
+    return MHD_queue_response(connection, MHD_HTTP_OK, static_cast<Page*>(self)->fresh());
   }
 
  private:
-  std::shared_ptr<const std::string> fresh_answer() {
-    const std::lock_guard lock(mutex_);
+  MHD_Response* fresh() {
     const auto now = std::chrono::steady_clock::now();
-    if (!answer_ || now - made_ > kFresh) {
+    if (!response_ || now - made_ > kFresh) {
       made_ = now;
-      const std::string text = text_format(shown_, "");
-      answer_ = std::make_shared<const std::string>(fmt::format(
-          "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
-          "Content-Length: {}\r\nConnection: close\r\n\r\n{}",
-          text.size(), text));
+      response_ = respond_with(text_format(shown_, ""));
+      MHD_add_response_header(response_.get(), MHD_HTTP_HEADER_CONTENT_TYPE,
+                              "text/plain; version=0.0.4; charset=utf-8");
     }
-    return answer_;
+    return response_.get();
   }
 
   Shown shown_;
-  std::mutex mutex_;  // of what follows
-  std::shared_ptr<const std::string> answer_;
+  Response response_{nullptr, &MHD_destroy_response};
   std::chrono::steady_clock::time_point made_;
 };
 
 Exposer::Exposer(const std::string& address, int port, Shown shown)
     : page_(std::make_unique<Page>(std::move(shown))) {
-  try {
-    // A connection that says nothing holds one of the threads for two seconds.
-    server_ = std::make_unique<CivetServer>(
-        std::vector<std::string>{"listening_ports", fmt::format("{}:{}", address, port),
-                                 "num_threads", "2", "request_timeout_ms", "2000"});
-    server_->addHandler("/metrics", *page_);
-    port_ = server_->getListeningPorts().at(0);
-  } catch (const std::exception& error) {
-    failure_ = error.what();
+  const std::string where = fmt::format("{}:{}", address, port);
+  addrinfo hints{}, *found = nullptr;
+  hints.ai_flags = AI_PASSIVE;
+  hints.ai_socktype = SOCK_STREAM;
+  if (const int error =
+          getaddrinfo(address.c_str(), std::to_string(port).c_str(), &hints, &found)) {
+    failure_ = fmt::format("{}: {}", where, gai_strerror(error));
+    return;
   }
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, &freeaddrinfo);
+  const int family = found->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0;
+  errno = 0;
+  server_.reset(MHD_start_daemon(MHD_USE_EPOLL | family, 0, nullptr, nullptr, &Page::answer,
+                                 page_.get(), MHD_OPTION_SOCK_ADDR, found->ai_addr,
+                                 MHD_OPTION_CONNECTION_LIMIT, kMostConnections,
+                                 MHD_OPTION_CONNECTION_TIMEOUT, kSilenceSeconds, MHD_OPTION_END));
+  if (!server_) {
+    failure_ = fmt::format("{}: {}", where, std::strerror(errno));
+    return;
+  }
+  port_ = MHD_get_daemon_info(server_.get(), MHD_DAEMON_INFO_BIND_PORT)->port;
+  thread_ = std::jthread([server = server_.get()](const std::stop_token& stop) {
+    pthread_setname_np(pthread_self(), "metrics");  // tests/bench/scrapes.py looks for it
+    while (!stop.stop_requested()) MHD_run_wait(server, kLookMilliseconds);
+  });
 }
 
 Exposer::~Exposer() = default;
+
+void Exposer::Stop::operator()(MHD_Daemon* server) const { MHD_stop_daemon(server); }
 
 }  // namespace lockstep::monitoring

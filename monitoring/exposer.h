@@ -2,9 +2,10 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
-class CivetServer;
+struct MHD_Daemon;
 
 namespace prometheus {
 class Collectable;
@@ -12,7 +13,8 @@ class Collectable;
 
 namespace lockstep::monitoring {
 
-/// A Prometheus endpoint, /metrics over HTTP, served by threads of its own. A page is at most a
+/// A Prometheus endpoint, /metrics over HTTP, served by a thread of its own, which waits for
+/// nobody: connections that say nothing or read slowly hold up no other. A page is at most a
 /// quarter of a second old, however often it is asked for. A failure of it never stops a run: what
 /// could not be opened says why in failure().
 class Exposer {
@@ -27,9 +29,16 @@ class Exposer {
   const std::string& failure() const { return failure_; }
 
  private:
+  struct Stop {
+    void operator()(MHD_Daemon* server) const;
+  };
   class Page;
+
   std::unique_ptr<Page> page_;  // before the server, which uses it
-  std::unique_ptr<CivetServer> server_;
+  std::unique_ptr<MHD_Daemon, Stop> server_;
+  // Not the library's own, which may crash over a request that comes while it stops: this one ends
+  // before the server is stopped.
+  std::jthread thread_;
   std::string failure_;
   int port_ = 0;
 };

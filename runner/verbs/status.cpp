@@ -264,8 +264,8 @@ std::string advice(const RunStatus& status, const std::string& run) {
     text += wrapped("help: " + error.value("help", ""), "  ");
   }
   if (status.state == "failed") {
-    text += fmt::format("\ncode {}: {}\n", status.description.value("exit_code", 1),
-                        "once that is mended, `lockstep resume` goes on");
+    text += fmt::format("\ncode {}: once that is mended, `lockstep resume {}` goes on\n",
+                        status.description.value("exit_code", 1), run);
   }
   if (status.state == "dead" || status.state == "stopped")
     text += fmt::format("\n`lockstep resume {}` goes on\n", run);

@@ -29,7 +29,7 @@ def rows(run):
 
 def processor_seconds(process):
     """Of the endpoint's threads, as the scheduler counts it: ticks are too coarse."""
-    tasks = [task for task in Path(f"/proc/{process}/task").iterdir() if (task / "comm").read_text().startswith("civetweb")]
+    tasks = [task for task in Path(f"/proc/{process}/task").iterdir() if (task / "comm").read_text().startswith("metrics")]
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,7 +21,9 @@ PROGRAMS = ("lockstep mpirun srun sbatch scontrol scancel cmake tensorboard find
 FOREIGN = ("torchrun", "python", "composer")
 
 # As they stand, but for these names.
-NAMES = {"RECIPE": "runs/a3/recipe.toml", "RUN...": "runs/a3 runs/dino", "RUN": "runs/a3", "SET": "data/train",
+NAMES = {"RECIPE": "runs/a3/recipe.toml", "RUN --task": "runs/dino --task", "RUN...": "runs/a3 runs/dino", "RUN": "runs/a3",
+         "SET": "data/train", "gpu1:8,gpu2:8": "localhost:2", "16": "2", "ppr:8:node:PE=8": "ppr:2:node:PE=1",
+         "a3.toml": "runs/a3/recipe.toml", "/shared/runs": "out",
          "OUT": "out", "DIR": "out", "VERB": "train", "F.safetensors": "weights.safetensors", "S": "0.05",
          "/shared/targets": "targets", "/etc/grafana": "etc/grafana", "/var/lib/grafana": "lib/grafana"}
 RUN_HERE = """
@@ -35,6 +38,8 @@ lockstep verify RUN
 lockstep plot RUN... --out DIR
 lockstep data pack SET OUT
 lockstep eval RECIPE --weights F.safetensors
+lockstep eval RUN --task linear --set evaluation.linear_blocks=4
+mpirun --host gpu1:8,gpu2:8 -np 16 --map-by ppr:8:node:PE=8 --bind-to core lockstep train a3.toml --run /shared/runs/a3
 lockstep manual train | man -l -
 source <(lockstep completions bash)
 lockstep completions fish | source
@@ -48,9 +53,10 @@ python3 -c "import torch; from safetensors.torch import save_file; save_file(tor
 python3 -c "import json, pickle; json.dump(pickle.load(open('gnd_roxford5k.pkl', 'rb')), open('ground_truth.json', 'w'), default=lambda x: x.tolist())"
 """.strip().splitlines()
 
-# The test that runs it, on a small recipe and on hosts that are there.
+# The test that runs it, on a small recipe and on hosts that are there: it has the verb, every option and every key. What README
+# shows in the section that is run line by line has them in one line.
 ELSEWHERE = {
-    "docs/test_commands.py": """
+    "README.md": """
         mpirun -np N lockstep train RECIPE --run DIR
         mpirun -np 8 lockstep train RECIPE
         mpirun -np 8 lockstep train a3.toml --run runs/a3
@@ -59,16 +65,14 @@ ELSEWHERE = {
         lockstep resume RUN
         lockstep eval RUN
         lockstep eval RUN --task attention --images DIR --out DIR
-        lockstep eval RUN --task linear --set evaluation.linear_blocks=4
+        lockstep eval SOURCE --task NAME --images DIR
         lockstep export RUN --format timm OUT
         lockstep export RUN --format dino OUT""",
-    "integration/test_hosts.py": """
-        mpirun -np 16 --host a:8,b:8 lockstep train RECIPE
-        mpirun --host gpu1:8,gpu2:8 -np 16 --map-by ppr:8:node:PE=8 --bind-to core lockstep train a3.toml --run /shared/runs/a3""",
-    "integration/test_restarts.py": """
+    "tests/integration/test_hosts.py": "mpirun -np 16 --host a:8,b:8 lockstep train RECIPE",
+    "tests/integration/test_restarts.py": """
         deploy/run.sh -np 16 --host a:8,b:8 -- RECIPE RUN
         deploy/run.sh -np 16 --host a:8,b:8,spare:8 -- RECIPE RUN""",
-    "integration/test_slurm.py": """
+    "tests/integration/test_slurm.py": """
         srun --mpi=pmix -n N lockstep train ...
         srun --mpi=pmix -N 2 --ntasks-per-node=8 lockstep train a3.toml --run /shared/runs/a3
         srun --mpi=list
@@ -80,22 +84,20 @@ ELSEWHERE = {
         scancel --batch --signal=USR2 JOB
         scancel JOB
         scontrol requeue JOB""",
-    "integration/test_requests.py": """
+    "tests/integration/test_requests.py": """
         lockstep resume RUN --set optimizer.learning_rate=1e-3 --allow-change optimizer.learning_rate
         lockstep ctl RUN stop
         lockstep ctl RUN checkpoint
         touch RUN/STOP
         touch RUN/CHECKPOINT""",
-    "integration/test_bench.py": """
+    "tests/integration/test_bench.py": """
         lockstep bench PART RECIPE
         lockstep bench data RECIPE
         lockstep bench sum RECIPE
         lockstep bench step RECIPE --profile
         lockstep bench data|sum|step|checkpoint RECIPE""",
-    "integration/test_preflight.py": "lockstep doctor [RECIPE|RUN] [--folder DIR] [--json]",
-    "integration/test_dino_evaluations.py": "lockstep eval SOURCE --task NAME --images DIR",
-    "deploy/test_install.py": "cmake --install build --prefix /opt/lockstep",
-    "faults/run.py": 'tests/faults/run.py --folder /shared/tmp --ranks 4 --mpirun "mpirun --host a:2,b:2" --kills 50 Kills',
+    "tests/integration/test_preflight.py": "lockstep doctor [RECIPE|RUN] [--folder DIR] [--json]",
+    "tests/deploy/test_install.py": "cmake --install build --prefix /opt/lockstep",
 }
 
 NOT_RUN = {
@@ -108,8 +110,35 @@ NOT_RUN = {
     "deploy/setup.sh": "installs packages: tests/run.sh calls it before the tests",
     "deploy/build.sh": "tests/run.sh calls it before the tests",
     "tests/sanitize.sh": "builds for ten minutes: by hand",
+    "tests/faults/run.py": "breaks runs on somebody's hosts, for minutes: ctest's `faults` is its short form",
     "tests/bench": "times against others, for minutes on a quiet machine: by hand, with its figures in docs/measurements",
 }
+
+
+# Modules that a test uses: what runs, submits and starts.
+SHARED = [REPOSITORY / "tests" / "integration" / name for name in ("support.py", "cluster.py")]
+
+
+def essence(command):
+    """Patterns of what makes it this command: program, verb, options and the keys that are set."""
+    words = re.sub(r"[][|]", " ", command).split()
+    for before, word in zip(["", *words], words):
+        if words[0] == "export":
+            yield word.split("=")[0] + "=" if "=" in word else ""
+        elif before == "--set":
+            yield rf"\b{word.split('=')[0].rsplit('.', 1)[-1]}\b"
+        elif word.startswith("-") and word != "--":
+            yield rf"(?<![\w-]){word if word.startswith('--mpi=') else word.split('=')[0]}(?![\w-])"
+        elif word == "lockstep":
+            yield r"\bLOCKSTEP\b"
+        elif re.fullmatch("[a-z]+", word):
+            yield rf'"{word}"|\.{word}\('  # as a word of a call, or a method of a path
+        elif re.match(r"(deploy/\S+|RUN)/\w+", word):
+            yield rf'"{word.rsplit("/", 1)[1]}"'
+
+
+def shows(text, command):
+    return all(re.search(pattern, text) for pattern in essence(command))
 
 
 def words_of(command):
@@ -163,10 +192,15 @@ class Commands(RunTest):
         section = (REPOSITORY / "README.md").read_text().split("## Training")[1].split("\n## ")[0]
         (block,) = re.findall(r"```\n(.*?)```", section, flags=re.DOTALL)
         cls.done = {}
-        for line in re.sub(r"\\\n", " ", block).splitlines():
-            if line.strip():
-                cls.done[line] = subprocess.run(["bash", "-c", line.replace("/data/imagenet", str(cls.data))], cwd=cls.folder,
-                                                env=cls.environment, capture_output=True, text=True, check=False, timeout=300)
+        with ThreadPoolExecutor() as pool:  # each job's lines one after the other
+            for done in pool.map(cls.run_lines, re.sub(r"\\\n", " ", block).split("\n\n")):
+                cls.done |= done
+
+    @classmethod
+    def run_lines(cls, lines):
+        return {line: subprocess.run(["bash", "-c", line.replace("/data/imagenet", str(cls.data))], cwd=cls.folder,
+                                     env=cls.environment, capture_output=True, text=True, check=False, timeout=300)
+                for line in lines.splitlines()}
 
     @classmethod
     def lay_out(cls):
@@ -182,7 +216,8 @@ class Commands(RunTest):
         (cls.folder / "photos").symlink_to(next((cls.data / "val").iterdir()))
         launcher = cls.folder / "bin" / "mpirun"
         launcher.parent.mkdir()
-        launcher.write_text(f'#!/bin/sh\n[ "$1" = -np ] || exit 9\nshift 2\nexec /usr/bin/{" ".join(MPIRUN)} -np 2 "$@"\n')
+        launcher.write_text('#!/bin/sh\n[ "$1" != -np ] || { shift 2; set -- -np 2 --oversubscribe --bind-to none "$@"; }\n'
+                            f'exec /usr/bin/mpirun {"--allow-run-as-root " if "--allow-run-as-root" in MPIRUN else ""}"$@"\n')
         launcher.chmod(0o755)
 
     def test_readmes_section_on_training(self):
@@ -202,12 +237,22 @@ class Commands(RunTest):
                                 or any(command.startswith(start) for start in NOT_RUN))
         stale = {*RUN_HERE, *elsewhere} - set(seen)
         self.assertEqual(stale, set())
-        for file in ELSEWHERE:
-            self.assertTrue((REPOSITORY / "tests" / file).exists(), file)
+        shared = "".join(file.read_text() for file in SHARED)
+        for command, file in elsewhere.items():
+            with self.subTest(command=command, file=file):
+                texts = ([" ".join(f'"{word}"' for word in line.replace("build/lockstep", "LOCKSTEP").split()) for line in self.done]
+                         if file == "README.md" else [(REPOSITORY / file).read_text() + shared])
+                self.assertTrue(any(shows(text, command) for text in texts),
+                                list(essence(command)))
+
+    def test_what_a_test_lacks_is_seen(self):
+        self.assertTrue(shows('call("srun", "--mpi=pmix", "-N", 2, LOCKSTEP, "train")', "srun --mpi=pmix -N 2 lockstep train ..."))
+        for command in ("srun --mpi=list", "srun --mpi=pmix -n 2 lockstep train", "srun -N 2 lockstep resume RUN"):
+            self.assertFalse(shows('call("srun", "--mpi=pmix", "-N", 2, LOCKSTEP, "train")', command), command)
 
     def prepare(self):
         """What the commands find."""
-        for folder in ("targets", "etc/grafana/provisioning", "lib/grafana/dashboards"):
+        for folder in ("targets", "etc/grafana/provisioning", "lib/grafana/dashboards/lockstep"):
             (self.folder / folder).mkdir(parents=True)
         old, new = self.folder / "targets/old.json", self.folder / "targets/new.json"
         old.touch()
@@ -226,20 +271,23 @@ class Commands(RunTest):
         self.prepare()
         environment = {**self.environment, "SLURM_JOB_UID": f"test{os.getpid()}",
                        "PATH": f"{Path(LOCKSTEP).parent}:{Path(sys.executable).parent}:{self.environment['PATH']}"}
-        for command in RUN_HERE:
-            line = command
+
+        def run_one(number):
+            line = RUN_HERE[number]
             for name, is_here in NAMES.items():
-                line = re.sub(rf"(?<![\w/]){re.escape(name)}(?![\w.=-])", is_here, line)
+                line = re.sub(rf"(?<![\w/]){re.escape(name)}(?![\w.=-])", is_here.replace("out", f"out{number}"), line)
             if line.startswith("tensorboard"):
                 line += " --inspect"  # else it serves for ever
-            shell = ["fish", "--no-config", "-c"] if "fish" in line else ["bash", "-ec", f"set -o pipefail; {line}"]
-            with self.subTest(command=line):
-                shutil.rmtree(self.folder / "out", ignore_errors=True)
-                done = subprocess.run([*shell, line] if "fish" in line else shell, cwd=self.folder, env=environment,
-                                      capture_output=True, text=True, check=False, timeout=300)
-                self.assertEqual(done.returncode, 0, done.stderr)
-                if line.startswith("tensorboard"):
-                    self.assertIn("train/loss", done.stdout)
+            shell = ["fish", "--no-config", "-c", line] if "fish" in line else ["bash", "-ec", f"set -o pipefail; {line}"]
+            return line, subprocess.run(shell, cwd=self.folder, env=environment, capture_output=True, text=True, check=False,
+                                        timeout=300)
+
+        with ThreadPoolExecutor(2) as pool:
+            for line, done in pool.map(run_one, range(len(RUN_HERE))):
+                with self.subTest(command=line):
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    if line.startswith("tensorboard"):
+                        self.assertIn("train/loss", done.stdout)
         self.assertEqual([file.name for file in (self.folder / "targets").iterdir()], ["new.json"])
         self.assertFalse(self.memory.exists())
         self.assertTrue((self.folder / "lib/grafana/dashboards/lockstep/lockstep_compare.json").exists())

@@ -1,6 +1,7 @@
 """Two hosts on one machine, for the tests of several nodes: network namespaces joined by a link, each with a name, an address
 and loopback of its own; and a Slurm over them. Needs root."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -65,6 +66,10 @@ class Hosts:
                 continue
         return found
 
+    def seen_from(self, name, *words):
+        """The command line that runs `words` with a host's network alone, for what asks and ends."""
+        return ["nsenter", f"--net=/run/netns/{self.spaces[name]}", *map(str, words)]
+
     def cut(self):
         call("ip", "-n", self.spaces["node2"], "link", "set", self.links["node2"], "down")
 
@@ -89,7 +94,7 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1
 SlurmUser=root
 SlurmdUser=root
 ReturnToService=2
-KillWait=10
+KillWait=2
 SlurmdTimeout=10
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
@@ -161,14 +166,16 @@ class Slurm:
     def client(self, *words, check=False, **extra):
         """A command of Slurm, as somebody on the first node gives it."""
         environment = {**self.environment, **{name: str(value) for name, value in extra.items()}}
-        return call(*self.hosts.on("node1", *words), check=check, env=environment)
+        # srun is called back under its host's name.
+        where = self.hosts.on if words[0] == "srun" else self.hosts.seen_from
+        return call(*where("node1", *words), check=check, env=environment)
 
     def wait(self, what, condition, seconds=60):
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
                 raise AssertionError(f"no {what} after {seconds} s\n{self.logs()}")
-            time.sleep(0.05)
+            time.sleep(0.2)  # asking costs processor time, which the jobs want
 
     def logs(self):
         return "\n".join(f"== {file.name}\n{file.read_text()[-2000:]}" for file in self.folder.glob("*.log"))
@@ -205,5 +212,18 @@ class Slurm:
                 process.wait(timeout=10)
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 process.kill()
+        for process in self.left():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         self.hosts.close()
         self.temporary.cleanup()
+
+    def left(self):
+        """What a job started and is still there."""
+        mine = f"SLURM_CONF={self.folder}/slurm.conf".encode()
+        for file in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if mine in file.read_bytes().split(b"\0"):
+                    yield int(file.parent.name)
+            except OSError:  # it ended meanwhile
+                continue

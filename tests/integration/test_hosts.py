@@ -38,7 +38,7 @@ class TwoHosts(SameRunTest):
         """mpirun over both, called on the first."""
         return self.hosts.on(
             "node1", *self.launcher(on_second), "--host",
-            ",".join(f"{self.hosts.address(name)}:{ranks_each}" for name in Hosts.NAMES), "-n", 2 * ranks_each, LOCKSTEP,
+            ",".join(f"{self.hosts.address(name)}:{ranks_each}" for name in Hosts.NAMES), "-np", 2 * ranks_each, LOCKSTEP,
             *words)
 
     def start_again(self, folder):

@@ -112,7 +112,7 @@ class Requests(RunTest):
 
     def test_a_run_has_one_owner(self):
         folder, process = self.under_way("owner")
-        (folder / "CHECKPOINT").touch()
+        self.ok(run("ctl", folder, "checkpoint"))
         self.wait_for(folder / "checkpoints" / "LATEST", process)
         self.assert_error(run("resume", folder), 2, "E114", "is being worked on by process", socket.gethostname())
         (folder / "STOP").touch()

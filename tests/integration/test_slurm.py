@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 from cluster import Hosts, Slurm
 from support import LOCKSTEP, REPOSITORY, SameRunTest, finish, hashes, rows, start, wait_for_step
 
 FOLDER = REPOSITORY / "deploy" / "slurm"
+TEMPLATES = {"mpirun": FOLDER / "mpirun.sbatch", "srun": FOLDER / "srun.sbatch"}
 BINDING = {"mpirun": "--bind-to none --oversubscribe", "srun": "--cpu-bind=none"}
 
 
@@ -29,7 +31,7 @@ class Jobs(SameRunTest):
         """The template as a user submits it, for one rank on each node; the reference's bits are those of any world."""
         return self.slurm.submit(
             "--ntasks-per-node=1", "--cpus-per-task=1", "--time=5", f"--output={self.folder}/{name}-%j.log", *options,
-            FOLDER / f"{launcher}.sbatch", *words, RECIPE=self.recipe, RUN=run or self.folder / name, LOCKSTEP=LOCKSTEP,
+            TEMPLATES[launcher], *words, RECIPE=self.recipe, RUN=run or self.folder / name, LOCKSTEP=LOCKSTEP,
             RANKS=ranks, BINDING=binding[launcher] if binding else "", OMPI_ALLOW_RUN_AS_ROOT=1, OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
 
     def log(self, name):
@@ -39,12 +41,12 @@ class Jobs(SameRunTest):
         def reached():
             self.assertNotIn(self.slurm.state(job), ("FAILED", "CANCELLED", "COMPLETED", "TIMEOUT"), self.log(name))
             return any(row["step"] >= step for row in rows(self.folder / name))
-        self.slurm.wait(f"step {step} of {name}", reached, 120)
+        self.slurm.wait(f"step {step} of {name}", reached, 180)
 
     def assert_ends(self, name, job, state, code):
         def ended():
             return self.slurm.state(job) not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED", "")
-        self.slurm.wait(f"end of {name}", ended, 120)
+        self.slurm.wait(f"end of {name}", ended, 180)
         done = self.slurm.job(job)
         self.assertEqual((done["JobState"], done["ExitCode"]), (state, code), self.log(name) + self.slurm.logs())
         return done
@@ -65,52 +67,62 @@ class Jobs(SameRunTest):
         script = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
         return self.slurm.client(sys.executable, "-c", script, f"http://{target['targets'][0]}/metrics", check=True).stdout
 
-    def test_both_templates_train_over_both_nodes_and_are_scraped(self):
+    def test_jobs_that_leave_each_other_alone(self):
+        """Four at a time: most of what they take is waiting."""
+        each = (self.trained_and_scraped, self.bound_as_shipped, self.killed_rank, self.requeued_in_mid_step)
+        cases = {"time limit": (self.time_limit,), "array": (self.array,), "chain": (self.chain,), "spare node": (self.spare_node,),
+                 "cancelled": (self.cancelled,), "memory": (self.gone_on_from_memory,),
+                 "by hand": (self.by_hand,),
+                 **{f"{case.__name__}, {launcher}": (case, launcher) for case in each for launcher in ("mpirun", "srun")}}
+        with ThreadPoolExecutor(4) as pool:
+            running = {name: pool.submit(*case) for name, case in cases.items()}
+            for name, case in running.items():
+                with self.subTest(name):
+                    case.result()
+
+    def trained_and_scraped(self, launcher):
+        """Each node shows its own rank, the first the run as well."""
         addresses = {name: self.slurm.hosts.address(name) for name in Hosts.NAMES}
-        for launcher in ("mpirun", "srun"):
-            with self.subTest(launcher=launcher):
-                folder = self.folder / launcher
-                job = self.submit(launcher, launcher, "--set", "monitoring.port=0", "--set", "monitoring.linger=100s")
-                self.wait_for_step(launcher, self.STEPS, job)
-                targets = {target["labels"]["instance"]: target
-                           for target in json.loads((folder / "prometheus.json").read_text())}
-                self.assertEqual(set(targets), set(addresses))
-                for rank, (name, target) in enumerate(sorted(targets.items())):
-                    # Nothing here knows names of hosts, a cluster does.
-                    target["targets"] = [target["targets"][0].replace(f"{name}:", f"{addresses[name]}:")]
-                    self.slurm.wait(f"the last step on {name}", lambda t=target, r=rank: f'lockstep_rank_step{{rank="{r}"}} '
-                                    f"{self.STEPS}\n" in self.scraped(t))
-                    shown = self.scraped(target)
-                    self.assertEqual(set(re.findall(r'^lockstep_rank_step\{rank="(\d)"\}', shown, re.MULTILINE)), {str(rank)})
-                    self.assertEqual("\nlockstep_step " in shown, name == "node1")
-                self.slurm.client("scancel", "--batch", "--signal=USR2", job, check=True)  # enough of lingering
-                self.assert_ends(launcher, job, "COMPLETED", "0:0")
-                self.assertEqual(self.hosts_of(launcher), ["node1", "node2"])
-                self.assert_same_run(folder)
+        job = self.submit(launcher, launcher, "--set", "monitoring.port=0", "--set", "monitoring.linger=100s")
+        self.wait_for_step(launcher, self.STEPS, job)
+        targets = {target["labels"]["instance"]: target
+                   for target in json.loads((self.folder / launcher / "prometheus.json").read_text())}
+        self.assertEqual(set(targets), set(addresses))
+        for rank, (name, target) in enumerate(sorted(targets.items())):
+            # Nothing here knows names of hosts, a cluster does.
+            target["targets"] = [target["targets"][0].replace(f"{name}:", f"{addresses[name]}:")]
+            self.slurm.wait(f"the last step on {name}", lambda t=target, r=rank: f'lockstep_rank_step{{rank="{r}"}} '
+                            f"{self.STEPS}\n" in self.scraped(t))
+            shown = self.scraped(target)
+            self.assertEqual(set(re.findall(r'^lockstep_rank_step\{rank="(\d)"\}', shown, re.MULTILINE)), {str(rank)})
+            self.assertEqual("\nlockstep_step " in shown, name == "node1")
+        self.slurm.client("scancel", "--batch", "--signal=USR2", job, check=True)  # enough of lingering
+        self.assert_ends(launcher, job, "COMPLETED", "0:0")
+        self.assertEqual(self.hosts_of(launcher), ["node1", "node2"])
+        self.assert_same_run(self.folder / launcher)
 
-    def test_the_binding_that_is_shipped(self):
-        for launcher in ("mpirun", "srun"):
-            with self.subTest(launcher=launcher):
-                name = f"bound-{launcher}"
-                job = self.submit(launcher, name, "--set", "schedule.epochs=1", "--set", "schedule.warmup_epochs=0", binding=None)
-                self.assert_ends(name, job, "COMPLETED", "0:0")
-                self.assertEqual(self.hosts_of(name), ["node1", "node2"])
-        # One core a rank, by mpirun's own word (this Slurm has no plugin that binds).
-        self.assertEqual(len(re.findall(r"MCW rank \d bound to socket \d\[core \d+\[hwt", self.log("bound-mpirun"))), 2)
+    def bound_as_shipped(self, launcher):
+        name = f"bound-{launcher}"
+        job = self.submit(launcher, name, "--set", "schedule.epochs=1", "--set", "schedule.warmup_epochs=0", binding=None)
+        self.assert_ends(name, job, "COMPLETED", "0:0")
+        self.assertEqual(self.hosts_of(name), ["node1", "node2"])
+        if launcher == "mpirun":
+            # One core a rank, by mpirun's own word (this Slurm has no plugin that binds).
+            self.assertEqual(len(re.findall(r"MCW rank \d bound to socket \d\[core \d+\[hwt", self.log(name))), 2)
 
-    def test_a_rank_that_dies_costs_no_place_in_the_queue(self):
-        for launcher in ("mpirun", "srun"):
-            with self.subTest(launcher=launcher):
-                name = f"killed-{launcher}"
-                job = self.submit(launcher, name)
-                self.wait_for_step(name, 8, job)
-                os.kill(self.seat_of(name, 1)[1], signal.SIGKILL)
-                done = self.assert_ends(name, job, "COMPLETED", "0:0")
-                self.assertEqual(done["Restarts"], "0")
-                self.assertIn("starting again", self.log(name))
-                self.assert_same_run(self.folder / name)
+    def killed_rank(self, launcher):
+        """Costs no place in the queue."""
+        name = f"killed-{launcher}"
+        job = self.submit(launcher, name)
+        self.wait_for_step(name, 8, job)
+        os.kill(self.seat_of(name, 1)[1], signal.SIGKILL)
+        done = self.assert_ends(name, job, "COMPLETED", "0:0")
+        self.assertEqual(done["Restarts"], "0")
+        self.assertIn("starting again", self.log(name))
+        self.assert_same_run(self.folder / name)
 
-    def test_a_suspected_node_is_left_out_where_one_is_to_spare(self):
+    def spare_node(self):
+        """A node that is suspected is left out where one is to spare."""
         job = self.submit("srun", "spare", ranks=1)  # mpirun: test_restarts.py
         self.wait_for_step("spare", 8, job)
         os.kill(self.seat_of("spare", 0)[1], signal.SIGKILL)
@@ -119,32 +131,18 @@ class Jobs(SameRunTest):
         self.assertEqual(self.seat_of("spare", 0)[0], "node2")
         self.assert_same_run(self.folder / "spare")
 
-    def test_requeued_in_mid_step(self):
-        for launcher in ("mpirun", "srun"):
-            with self.subTest(launcher=launcher):
-                name = f"requeued-{launcher}"
-                job = self.submit(launcher, name)
-                self.wait_for_step(name, 8, job)
-                self.slurm.client("scontrol", "requeue", job, check=True)
-                self.slurm.start_again(job)
-                done = self.assert_ends(name, job, "COMPLETED", "0:0")
-                self.assertEqual(done["Restarts"], "1")
-                self.assert_same_run(self.folder / name)
-                self.assertEqual(json.loads((self.folder / name / "run.json").read_text())["launches"], 2)
+    def requeued_in_mid_step(self, launcher):
+        name = f"requeued-{launcher}"
+        job = self.submit(launcher, name)
+        self.wait_for_step(name, 8, job)
+        self.slurm.client("scontrol", "requeue", job, check=True)
+        self.slurm.start_again(job)
+        done = self.assert_ends(name, job, "COMPLETED", "0:0")
+        self.assertEqual(done["Restarts"], "1")
+        self.assert_same_run(self.folder / name)
+        self.assertEqual(json.loads((self.folder / name / "run.json").read_text())["launches"], 2)
 
-    def test_asked_to_stop(self):
-        for launcher in ("mpirun", "srun"):
-            with self.subTest(launcher=launcher):
-                name = f"time-{launcher}"
-                job = self.submit(launcher, name)
-                self.wait_for_step(name, 2, job)
-                self.slurm.client("scancel", "--batch", "--signal=USR2", job, check=True)
-                self.slurm.start_again(job)
-                self.assert_ends(name, job, "COMPLETED", "0:0")
-                self.assertIn("stopped as asked, saved", self.log(name))
-                self.assert_same_run(self.folder / name)
-
-    def test_the_time_limit(self):
+    def time_limit(self):
         # Slurm sends the signal up to a minute early, here within seconds: in a step, or while the run starts.
         long = ("--set", "schedule.epochs=2000", "--set", "evaluation.every=0")
         jobs = {f"limit-{launcher}": self.submit(launcher, f"limit-{launcher}", *long, options=("--time=1", "--signal=B:USR2@58"))
@@ -159,7 +157,7 @@ class Jobs(SameRunTest):
         for name, job in jobs.items():
             self.slurm.start_again(job)
             self.wait_for_step(name, reached[name] + 3, job)
-            self.slurm.client("scancel", job, check=True)
+            self.cancel(job)
         last = max(reached.values()) + 3
         alone = start("train", self.recipe, "--run", self.folder / "limit-alone", *long)
         wait_for_step(self.folder / "limit-alone", last, alone)
@@ -169,6 +167,63 @@ class Jobs(SameRunTest):
         for name, step in reached.items():
             resumed = hashes(self.folder / name)
             self.assertEqual([resumed[i] for i in range(1, step + 4)], [expected[i] for i in range(1, step + 4)], name)
+
+    def cancel(self, job):
+        self.slurm.client("scancel", job, check=True)
+        self.slurm.wait("the end", lambda: self.slurm.state(job) == "CANCELLED")
+
+    def cancelled(self):
+        """What mpirun began, srun ends."""
+        job = self.submit("mpirun", "cancelled")
+        self.wait_for_step("cancelled", 8, job)
+        self.cancel(job)
+        self.assert_ends("cancelled", self.submit("srun", "cancelled"), "COMPLETED", "0:0")
+        self.assert_same_run(self.folder / "cancelled")
+
+    def gone_on_from_memory(self):
+        """From what a node has there alone."""
+        settings = ("--set", "checkpoint.every=0", "--set", "checkpoint.memory_every=1")
+        job = self.submit("mpirun", "memory", *settings)
+        self.wait_for_step("memory", 8, job)
+        self.cancel(job)
+        self.assert_ends("memory", self.submit("mpirun", "memory", *settings), "COMPLETED", "0:0")
+        self.assert_same_run(self.folder / "memory")
+        self.assertEqual(list(self.folder.glob("memory.unsaved-*")), [])
+        self.assertIn("goes on after step", self.log("memory"))
+
+    def array(self):
+        """One task is asked to stop, saves and is requeued; the other is left alone."""
+        job = self.submit("srun", "array", "--set", "seed=%a", "--set", "schedule.epochs=1", "--set",
+                          "evaluation.every=0", options=("--array=3,5",), run=f"{self.folder}/array-%a")
+        self.slurm.wait("step 2 of 3", lambda: rows(self.folder / "array-3")[1:], 180)
+        self.slurm.client("scancel", "--batch", "--signal=USR2", f"{job}_3", check=True)
+        self.slurm.start_again(f"{job}_3")
+        for task in (3, 5):
+            done = self.assert_ends("array", f"{job}_{task}", "COMPLETED", "0:0")
+            self.assertEqual(done["Restarts"], "1" if task == 3 else "0")
+            self.assertEqual([row["step"] for row in rows(self.folder / f"array-{task}")], list(range(1, 13)))
+        self.assertEqual(hashes(self.folder / "array-3"), self.one_epoch(3))
+
+    def one_epoch(self, seed):
+        folder = self.folder / f"alone-{seed}"
+        subprocess.run([LOCKSTEP, "train", self.recipe, "--run", folder, "--set", f"seed={seed}", "--set",
+                        "schedule.epochs=1", "--set", "evaluation.every=0"], check=True, capture_output=True)
+        return hashes(folder)
+
+    def chain(self):
+        """The first link is asked to stop, saves and ends; the second goes on."""
+        environment = {"RECIPE": self.recipe, "RUN": self.folder / "chain", "LOCKSTEP": LOCKSTEP,
+                       "BINDING": BINDING["mpirun"], "OMPI_ALLOW_RUN_AS_ROOT": 1, "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": 1}
+        out = self.slurm.client(FOLDER / "chain.sh", 2, "--ntasks-per-node=1", "--cpus-per-task=1",
+                                f"--output={self.folder}/chain-%j.log", TEMPLATES["mpirun"], check=True,
+                                **environment).stdout
+        first, second = map(int, out.split())
+        self.wait_for_step("chain", 3, first)
+        self.slurm.client("scancel", "--batch", "--signal=USR2", first, check=True)
+        self.assert_ends("chain", first, "FAILED", "75:0")
+        self.assert_ends("chain", second, "COMPLETED", "0:0")
+        self.assertIn("stopped as asked, saved", self.log("chain"))
+        self.assert_same_run(self.folder / "chain")
 
     def test_pre_empted(self):
         job = self.submit("srun", "pre-empted")
@@ -192,59 +247,14 @@ class Jobs(SameRunTest):
         self.assert_ends("node", job, "COMPLETED", "0:0")
         self.assert_same_run(self.folder / "node")
 
-    def test_cancelled(self):
-        job = self.submit("mpirun", "cancelled")
-        self.wait_for_step("cancelled", 8, job)
-        self.slurm.client("scancel", job, check=True)
-        self.slurm.wait("the end", lambda: self.slurm.state(job) == "CANCELLED")
-        again = self.submit("srun", "cancelled")
-        self.assert_ends("cancelled", again, "COMPLETED", "0:0")
-        self.assert_same_run(self.folder / "cancelled")
-
-    def test_what_a_node_has_in_memory_is_gone_on_from(self):
-        settings = ("--set", "checkpoint.every=0", "--set", "checkpoint.memory_every=1")
-        job = self.submit("mpirun", "memory", *settings)
-        self.wait_for_step("memory", 8, job)
-        self.slurm.client("scancel", job, check=True)
-        self.slurm.wait("the end", lambda: self.slurm.state(job) == "CANCELLED")
-        self.assert_ends("memory", self.submit("mpirun", "memory", *settings), "COMPLETED", "0:0")
-        self.assert_same_run(self.folder / "memory")
-        self.assertEqual(list(self.folder.glob("memory.unsaved-*")), [])
-        self.assertIn("goes on after step", self.log("memory"))
-
-    def test_an_array(self):
-        job = self.submit("srun", "array", "--set", "seed=%a", "--set", "schedule.epochs=1", "--set",
-                          "evaluation.every=0", options=("--array=3,5",), run=f"{self.folder}/array-%a")
-        for task in (3, 5):
-            self.slurm.wait(f"step 2 of {task}", lambda t=task: rows(self.folder / f"array-{t}")[1:], 120)
-            if task == 3:
-                self.slurm.client("scancel", "--batch", "--signal=USR2", f"{job}_{task}", check=True)
-                self.slurm.start_again(f"{job}_3")
-        for task in (3, 5):
-            done = self.assert_ends("array", f"{job}_{task}", "COMPLETED", "0:0")
-            self.assertEqual(done["Restarts"], "1" if task == 3 else "0")  # the other task was left alone
-            self.assertEqual([row["step"] for row in rows(self.folder / f"array-{task}")], list(range(1, 13)))
-        self.assertEqual([row["weights_hash"] for row in rows(self.folder / "array-3")],
-                         [row["weights_hash"] for row in self.one_epoch(3)])
-
-    def one_epoch(self, seed):
-        folder = self.folder / f"alone-{seed}"
-        subprocess.run([LOCKSTEP, "train", self.recipe, "--run", folder, "--set", f"seed={seed}", "--set",
-                        "schedule.epochs=1", "--set", "evaluation.every=0"], check=True, capture_output=True)
-        return rows(folder)
-
-    def test_a_chain(self):
-        environment = {"RECIPE": self.recipe, "RUN": self.folder / "chain", "LOCKSTEP": LOCKSTEP,
-                       "BINDING": BINDING["mpirun"], "OMPI_ALLOW_RUN_AS_ROOT": 1, "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": 1}
-        out = self.slurm.client(FOLDER / "chain.sh", 2, "--ntasks-per-node=1", "--cpus-per-task=1",
-                                f"--output={self.folder}/chain-%j.log", FOLDER / "mpirun.sbatch", check=True,
-                                **environment).stdout
-        first, second = map(int, out.split())
-        self.wait_for_step("chain", 3, first)
-        self.slurm.client("scancel", "--batch", "--signal=USR2", first, check=True)
-        self.assert_ends("chain", first, "FAILED", "75:0")
-        self.assert_ends("chain", second, "COMPLETED", "0:0")
-        self.assert_same_run(self.folder / "chain")
+    def by_hand(self):
+        """Without a template: as a job of its own that waits its turn."""
+        self.assertIn("pmix", self.slurm.client("srun", "--mpi=list", check=True).stdout)
+        folder = self.folder / "by-hand"
+        self.slurm.client("srun", "--mpi=pmix", "-N", 2, "-n", 2, "--ntasks-per-node=1", "--cpu-bind=none", LOCKSTEP, "train",
+                          self.recipe, "--run", folder, check=True)
+        self.assertEqual(self.hosts_of("by-hand"), ["node1", "node2"])
+        self.assert_same_run(folder)
 
     def test_single_processes_are_refused(self):
         folder = self.folder / "single"
@@ -255,9 +265,8 @@ class Jobs(SameRunTest):
         self.assertFalse(folder.exists())
 
     def test_slurm_takes_the_templates_as_they_are(self):
-        for launcher in ("mpirun", "srun"):
-            done = self.slurm.client("sbatch", "--test-only", "--ntasks-per-node=2", "--cpus-per-task=2",
-                                     FOLDER / f"{launcher}.sbatch")
+        for template in TEMPLATES.values():
+            done = self.slurm.client("sbatch", "--test-only", "--ntasks-per-node=2", "--cpus-per-task=2", template)
             self.assertEqual(done.returncode, 0, done.stderr)
 
 
