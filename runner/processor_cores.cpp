@@ -21,6 +21,9 @@ Topology look_at_machine() {
   if (hwloc_topology_init(&topology) != 0) return nullptr;
   Topology owned(topology);
   hwloc_topology_set_io_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
+  // These would start the drivers of displays and GPUs for names that nobody reads.
+  for (const char* driver : {"cuda", "gl", "levelzero", "nvml", "opencl", "rsmi"})
+    hwloc_topology_set_components(topology, HWLOC_TOPOLOGY_COMPONENTS_FLAG_BLACKLIST, driver);
   return hwloc_topology_load(topology) == 0 ? std::move(owned) : nullptr;
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include <cerrno>
 #include <chrono>
@@ -106,14 +107,28 @@ Descriptor create(const fs::path& file) {
   return lock;
 }
 
-// Of several that find a lock abandoned, one alone gets to move it away. What another one moves
-// then is the lock of the first, who gets it back.
-void clear_abandoned(const fs::path& file, const std::string& abandoned) {
-  const fs::path aside = file.string() + fmt::format(".abandoned-{}-{}", host_name(), getpid());
+// Of several that find a lock abandoned, one alone may put its own in its place: who makes the
+// claim to that very lock. Negative for the others. A claim that is as old as an abandoned lock was
+// left by one that died over it.
+Descriptor replace_abandoned(const fs::path& file, const std::string& abandoned) {
+  const fs::path claim =
+      file.string() +
+      fmt::format(".claim-{:016x}", XXH3_64bits(abandoned.data(), abandoned.size()));
+  const fs::path aside = file.string() + fmt::format(".aside-{}-{}", host_name(), getpid());
   std::error_code code;
-  fs::rename(file, aside, code);
-  if (text_or_nothing(aside) != abandoned) ::link(aside.c_str(), file.c_str());
-  fs::remove(aside, code);
+  const fs::file_time_type claimed = fs::last_write_time(claim, code);
+  if (!code && file_system_now(file) - claimed > kAbandonedAfter) fs::remove(claim, code);
+  if (create(claim).number() < 0) return Descriptor(-1);
+  const auto put_mine = [&] {
+    if (text_or_nothing(file) != abandoned) return Descriptor(-1);
+    fs::remove(aside, code);
+    Descriptor lock = create(aside);
+    fs::rename(aside, file);
+    return lock;
+  };
+  Descriptor lock = put_mine();
+  fs::remove(claim, code);
+  return lock;
 }
 
 // Negative where somebody else was faster.
@@ -122,8 +137,7 @@ Descriptor take(const fs::path& file) {
   if (is_held(file)) return Descriptor(-1);
   Descriptor lock = create(file);
   if (lock.number() >= 0) return lock;
-  clear_abandoned(file, abandoned);
-  return create(file);
+  return replace_abandoned(file, abandoned);
 }
 
 [[noreturn]] void refuse(const fs::path& file) {

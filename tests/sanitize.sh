@@ -19,6 +19,12 @@ tests=(comm_test jobs_test monitoring_test runner_test)
 
 LOCKSTEP_BUILD=$build LOCKSTEP_SANITIZE=$sanitizers "$root/deploy/build.sh" "${tests[@]}"
 export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+# Not under sanitizers, whose own memory grows: what a loader takes; nor what loads hwloc's plugin for PCI, which leaks, and
+# is gone before the leak can be given its name.
+export GTEST_FILTER=-DataPath.TakesNoMoreMemoryAfterTwentyEpochs:CoresNear.*
+# What fontconfig keeps of the fonts that it has looked up.
+printf 'leak:libfontconfig\n' > "$build/known_leaks"
+export LSAN_OPTIONS=suppressions=$build/known_leaks:print_suppressions=0
 export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
 for test in "${tests[@]}"; do
   echo "== $test under $sanitizers"
