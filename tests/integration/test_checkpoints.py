@@ -5,7 +5,7 @@ import subprocess
 import time
 import unittest
 
-from support import LOCKSTEP, RunTest, SameRunTest, environment, finish, rows, run, start
+from support import LOCKSTEP, RESNET, RunTest, SameRunTest, environment, finish, rows, run, start
 
 MEBIBYTE = 1 << 20
 
@@ -24,6 +24,8 @@ def flip_a_bit(file, place):
 
 class Copies(SameRunTest):
     """Nothing but the last step goes to the disk: what a killed run comes back to was in memory."""
+
+    recipe_text = RESNET
 
     def settings(self, name):
         memory = self.folder / f"memory-{name}"
@@ -113,6 +115,8 @@ class Intervals(RunTest):
 
 class FullDisk(RunTest):
     """The run's folder on a file system of its own, as small as is wanted."""
+
+    recipe_text = RESNET
 
     def on_a_disk_of(self, mebibytes, script):
         """`script` in a shell whose $disk is that file system and whose $lockstep and $recipe are ours."""
