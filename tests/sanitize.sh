@@ -21,7 +21,7 @@ LOCKSTEP_BUILD=$build LOCKSTEP_SANITIZE=$sanitizers "$root/deploy/build.sh" "${t
 export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 # Not under sanitizers, whose own memory grows: what a loader takes; nor what loads hwloc's plugin for PCI, which leaks, and
 # is gone before the leak can be given its name.
-export GTEST_FILTER=-DataPath.TakesNoMoreMemoryAfterTwentyEpochs:CoresNear.*
+export GTEST_FILTER="-DataPath.TakesNoMoreMemoryAfterTwentyEpochs:CoresNear.*"
 # A process that has a thread of the sanitizer's may not take a user namespace of its own, in which this one mounts.
 [ "$kind" != thread ] || GTEST_FILTER+=:CheckpointStore.AFullDiskAtAnyStageHarmsNothing
 # What fontconfig keeps of the fonts that it has looked up.
