@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <functional>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -84,6 +85,7 @@ class Watcher {
   double next_beat_ = 0.0, next_scores_;
   double last_look_ = 0.0, no_verdict_before_ = 0.0;
   bool lost_one_ = false;
+  std::optional<RankRequest> ended_as_;
 };
 
 void Watcher::watch() {
@@ -106,6 +108,8 @@ void Watcher::find_ranks() {
   for (const WatchedRank& rank : ranks_) known.push_back(rank.block.rank());
   for (RankBlock& block : open_blocks(options_.blocks, known))
     ranks_.push_back(watch_rank(std::move(block), options_.blocks));
+  // Who comes when the others were ended would wait for them.
+  if (ended_as_ && ranks_.size() > known.size()) end_ranks(*ended_as_);
 }
 
 // Ranks that have no block when the first is gone will have none.
@@ -273,6 +277,7 @@ void Watcher::end_all(const std::function<RankRequest()>& report) {
 
 // Those that can end by themselves first: the launcher passes the first code on.
 void Watcher::end_ranks(RankRequest how) {
+  ended_as_ = how;
   for (const WatchedRank& rank : ranks_) {
     if (!rank.gone && state_of(rank.block.process()) == "running")
       request(rank.block.process(), how);

@@ -13,6 +13,7 @@
 #include "runner/liveness/scores.h"
 #include "runner/liveness/watcher.h"
 #include "runner/process_state.h"
+#include "runner/world.h"
 #include "tests/runner/support.h"
 
 namespace lockstep::runner {
@@ -212,11 +213,17 @@ TEST(Scores, AreOfTheWindowAlone) {
 // A node of ranks that are processes of their own, with its watcher in this one.
 class WatcherTest : public testing::Test {
  protected:
-  // A rank that does `work` when it has its block.
-  int start(const std::function<void(RankBlock&)>& work) {
+  // A rank that does `work` when it has its block; it has it when this returns, unless it is to do
+  // something before.
+  int start(const std::function<void(RankBlock&)>& work,
+            const std::function<void()>& before = nullptr) {
     const int rank = options_.ranks++;
     const pid_t process = fork();
-    if (process != 0) return process;
+    if (process != 0) {
+      while (!before && std::ssize(open_blocks(options_.blocks, {})) < options_.ranks) usleep(1000);
+      return process;
+    }
+    if (before) before();
     const auto file = options_.blocks / ("rank-0000" + std::to_string(rank));
     RankBlock block = RankBlock::create(file.string() + ".block", rank);
     obey_rank_requests(file.string() + ".stacks");
@@ -293,6 +300,24 @@ TEST_F(WatcherTest, WhoWaitsForOneThatWasToldToEndAtOnceEndsToo) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 72) << status;
   EXPECT_TRUE(WIFSIGNALED(status_of(told)));
   EXPECT_FALSE(std::filesystem::exists(options_.run.postmortem()));
+}
+
+TEST_F(WatcherTest, WhoComesWhenTheOthersWereEndedEndsToo) {
+  options_.hang_seconds = 60.0;
+  const int told = start([](RankBlock& block) {
+    block.told_to_end() = SIGTERM;
+    raise(SIGTERM);
+  });
+  const std::filesystem::path heartbeat = options_.run.live() / (host_name() + ".json");
+  const int late = start([](RankBlock& block) { block.enter(Phase::sum, 0); },
+                         [&] {
+                           while (text_or_nothing(heartbeat).find("gone") == std::string::npos)
+                             usleep(1000);
+                         });
+  EXPECT_EQ(watch(), "");
+  const int status = status_of(late);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 72) << status;
+  EXPECT_TRUE(WIFSIGNALED(status_of(told)));
 }
 
 TEST_F(WatcherTest, EndsWhereItsStarterWasGoneBeforeItBegan) {
