@@ -55,12 +55,14 @@ jobs::FastPaths fast_paths() {
           .convolution_products = takes_fast_path("convolution") && jobs::prefers_products()};
 }
 
-}  // namespace
-
+// The memory of a step's activations, and of pictures, stays for the next ones, instead of going
+// back to the kernel and coming again page by page.
 void keep_freed_memory() {
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, -1);
 }
+
+}  // namespace
 
 Device choose_device(const RunOptions& options, const World& world) {
   Device device{.placement = {.precision = options.precision,

@@ -30,10 +30,6 @@ void require_precision(const RunOptions& options);
 /// Throws E701 where this processor cannot compute in bf16.
 void require_bf16();
 
-/// The memory of a step's activations, and of pictures, stays for the next ones, instead of going
-/// back to the kernel and coming again page by page. choose_device() does it too.
-void keep_freed_memory();
-
 /// As many loader threads as the recipe says, else the rank's share of the cores that are left;
 /// beside the rank's GPU, among the cores that the rank may use, and slots that the GPU copies
 /// straight out of; on a processor where the rank itself runs.

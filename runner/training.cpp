@@ -9,7 +9,6 @@
 
 #include "runner/data_sets.h"
 #include "runner/operator_profile.h"
-#include "runner/rank_placement.h"
 #include "runner/stopwatch.h"
 
 namespace lockstep::runner {

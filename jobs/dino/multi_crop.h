@@ -10,8 +10,8 @@ namespace lockstep::jobs {
 
 /// Training: two global and some local crops of each picture, which is decoded once, with the
 /// official augmentation (main_dino.py, DataAugmentationDINO; Pillow's and torchvision's pixels).
-/// Fields: crops.0 ... crops.N [B, 3, side, side] of `precision`, the two global first; samples
-/// [B].
+/// Fields: crops.0 ... crops.N [B, 3, side, side] of the kind `pictures`, the two global first;
+/// samples [B].
 std::unique_ptr<BatchMaker> make_multi_crop(const MultiCropOptions& options, Field::Kind pictures);
 
 /// Evaluation (eval_knn.py): the short side resized, the centre cut out, normalised. Fields:

@@ -5,21 +5,12 @@
 #include <vector>
 
 #include "comm/clones.h"
+#include "jobs/kernels/vector.h"
 
 namespace lockstep::jobs {
 namespace {
 
-#define LOCKSTEP_INLINE [[gnu::always_inline]] inline
-
-// Eight floats at any address.
-using Vector [[gnu::vector_size(32), gnu::aligned(4), gnu::may_alias]] = float;
-constexpr int64_t kWidth = 8;
 constexpr int64_t kVectors = kNormTile / kWidth;
-
-LOCKSTEP_INLINE const Vector& at(const float* address) {
-  return *reinterpret_cast<const Vector*>(address);
-}
-LOCKSTEP_INLINE Vector& at(float* address) { return *reinterpret_cast<Vector*>(address); }
 
 // Rows that stay in the first cache while their tiles of channels are taken one after the other.
 int64_t rows_of_block(int64_t channels) { return std::max<int64_t>(8, 4096 / channels); }

@@ -1,23 +1,12 @@
 #include "jobs/kernels/winograd_cpu.h"
 
-#include <algorithm>
-
 #include "comm/clones.h"
+#include "jobs/kernels/vector.h"
 
 namespace lockstep::jobs {
 namespace {
 
-#define LOCKSTEP_INLINE [[gnu::always_inline]] inline
-
-// Eight channels at any address.
-using Vector [[gnu::vector_size(32), gnu::aligned(4), gnu::may_alias]] = float;
-constexpr int64_t kWidth = 8;
 static_assert(kWinogradChannels % kWidth == 0);
-
-LOCKSTEP_INLINE const Vector& at(const float* address) {
-  return *reinterpret_cast<const Vector*>(address);
-}
-LOCKSTEP_INLINE Vector& at(float* address) { return *reinterpret_cast<Vector*>(address); }
 
 // The matrices of the paper, on a row or column `step` apart: B^T, G, A^T, and the transposed ones
 // of gradients. Each says how many go in and come out.

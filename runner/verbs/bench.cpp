@@ -11,7 +11,6 @@
 #include <span>
 #include <utility>
 
-#include "runner/batch_tensors.h"
 #include "runner/checkpoints/tiered_checkpoints.h"
 #include "runner/data_sets.h"
 #include "runner/drawn_batch.h"
@@ -19,8 +18,8 @@
 #include "runner/model.h"
 #include "runner/run_description.h"
 #include "runner/source.h"
+#include "runner/step.h"
 #include "runner/stopwatch.h"
-#include "runner/training.h"
 #include "runner/verbs/bench_parts.h"
 
 namespace lockstep::runner {

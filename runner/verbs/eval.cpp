@@ -17,7 +17,6 @@
 #include "runner/run_directory.h"
 #include "runner/source.h"
 #include "runner/tensor_files.h"
-#include "runner/training.h"
 #include "runner/verbs/torch_verbs.h"
 
 namespace lockstep::runner {

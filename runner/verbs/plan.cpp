@@ -169,10 +169,11 @@ std::shared_ptr<Options> add_options(CLI::App& verb) {
 
 void add_scaling(CLI::App& verb, Options& options) {
   ScalingInputs& scaling = options.scaling;
-  CLI::Option* link = verb.add_option("--link", options.link,
-                                      "reckon a step of 8 to 4096 ranks, and of those of --world, "
-                                      "each with the batch of one, over links "
-                                      "between nodes of so much, as 400Gb or 50GB");
+  CLI::Option* link =
+      verb.add_option("--link", options.link,
+                      "reckon a step of 8 to 4096 ranks, and of those of --world, "
+                      "each with the batch of one, over links between nodes of so much, "
+                      "as 400Gb or 50GB");
   CLI::Option* seconds =
       verb.add_option("--step-seconds", scaling.compute_seconds,
                       "for --link: the compute_seconds that bench step gives for one rank")
