@@ -71,7 +71,8 @@ double attention_operations(const c10::IValue& query, const c10::IValue& key) {
 double operations_of(std::string_view name, const std::vector<c10::IValue>& in,
                      const std::vector<c10::IValue>& out) {
   if (name == "aten::mm" || name == "aten::bmm") return product_operations(in[0], in[1]);
-  if (name == "aten::addmm" || name == "aten::baddbmm_") return product_operations(in[1], in[2]);
+  if (name == "aten::addmm" || name == "aten::baddbmm" || name == "aten::baddbmm_")
+    return product_operations(in[1], in[2]);
   if (name == "aten::convolution_backward") {  // grad, input, weight, ..., which gradients
     const auto wanted = in.back().toBoolList();
     const double each = convolution_operations(elements(in[0]), in[2].toTensor());
