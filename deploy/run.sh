@@ -27,13 +27,25 @@ if [ $# -lt 3 ] || [ -z "$ranks" ]; then usage; fi
 recipe=$2 run=$3
 shift 3
 
-launcher=
 # What is asked of this script is asked of the run. A second TERM ends it at once.
+launcher='' asked='' again=maybe
+pass_on() {
+  asked=$1
+  [ "$1" = USR2 ] || again=never
+  [ -z "$launcher" ] || tell "$1"
+}
+# A launcher that still starts its ranks loses an USR2: it hears it until it ends.
+tell() {
+  if [ "$1" = USR2 ]; then
+    while kill -USR2 "$launcher"; do sleep 1; done > /dev/null 2>&1 &
+  else
+    kill -"$1" "$launcher"
+  fi
+}
 for signal in USR2 TERM INT; do
   # shellcheck disable=SC2064  # the name of the signal is meant now
-  trap "[ -z \"\$launcher\" ] || kill -$signal \"\$launcher\"; [ $signal = USR2 ] || again=never" "$signal"
+  trap "pass_on $signal" "$signal"
 done
-again=maybe
 
 # mpirun does not wait for ranks that save after a TERM: USR2 is what they are told.
 launch() {
@@ -48,6 +60,7 @@ launch() {
   fi
   "${start[@]}" ${options[@]+"${options[@]}"} "${LOCKSTEP:-lockstep}" "${words[@]}" "$@" &
   launcher=$!
+  [ -z "$asked" ] || tell "$asked"   # since it was looked at
   code=0
   wait "$launcher" || code=$?
   while kill -0 "$launcher" 2> /dev/null; do   # a trap ends `wait`
@@ -55,6 +68,8 @@ launch() {
     wait "$launcher" || code=$?
   done
   launcher=
+  # Who was not ready for an USR2 is ended by it, before there was anything to save.
+  if [ "$asked" = USR2 ] && [ "$code" -eq 140 ]; then code=75; fi
 }
 
 # For srun, which starts a rank on each that it is given: no more than it takes.
@@ -112,13 +127,15 @@ furthest=-1 without_progress=0 starts=0
 while :; do
   touch "$started"
   starts=$((starts + 1))
+  if [ -n "$asked" ]; then exit 75; fi
   launch "$@"
   case "$code" in
     70 | 71 | 72 | 134 | 135 | 137 | 139 | 205 | 255) ;;
     66) if [ "$starts" -eq 1 ] || ! never_saved; then exit "$code"; fi
       # Killed before anything was saved: nothing is lost by beginning again.
       mv "$run" "$run.unsaved-$(date -u +%Y%m%dT%H%M%SZ)-$starts" ;;
-    75) [ "$again_when_stopped" = yes ] || exit "$code" ;;
+    75) [ "$again_when_stopped" = yes ] || exit "$code"
+      asked='' ;;
     *) exit "$code" ;;
   esac
   [ "$again" != never ] || exit "$code"

@@ -7,7 +7,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from support import (LOCKSTEP, MPIRUN, RUN_SH, Launcher, RestartedTest, children_of, environment, finish, ranks_of, rows,
+from support import (LOCKSTEP, MPIRUN, REPOSITORY, RUN_SH, Launcher, RestartedTest, children_of, environment, finish, ranks_of, rows,
                      wait_for_step)
 
 
@@ -100,6 +100,40 @@ class Codes(unittest.TestCase):
 
     def test_what_was_stopped_is_started_again_when_told_to(self):
         self.assertEqual(self.starts(75, 75, 0, options=("--again-when-stopped",)), (0, 3))
+
+
+class Stops(unittest.TestCase):
+    """USR2 at moments at which nobody would hear it."""
+
+    def code(self, launcher, meanwhile="", script=(RUN_SH, "-np", "2", "--", "a.toml")):
+        """What a script ends with whose launcher, and whose `meanwhile` (a program that it calls before), are these."""
+        with tempfile.TemporaryDirectory(prefix="lockstep-test-") as folder:
+            tell = 'tell() { kill -USR2 "$(ps -o pgid= -p $$ | tr -d " ")"; }\n'
+            for name, text in (("mpirun", launcher), (meanwhile, "tell\necho")):
+                if name:
+                    Path(folder, name).write_text(f"#!/bin/bash\n{tell}{text}\n")
+                    Path(folder, name).chmod(0o755)
+            done = subprocess.run([*script, Path(folder, "run")], capture_output=True, text=True, check=False, start_new_session=True,
+                                  env=environment({"PATH": f"{folder}:{os.environ['PATH']}", "RUN": Path(folder, "run"),
+                                                   "RECIPE": "a.toml", "SLURM_JOB_ID": "1", "SLURM_JOB_NUM_NODES": "1",
+                                                   "SLURM_JOB_NODELIST": "here", "RUN_SH": RUN_SH, "SLURM_CONF": "/dev/null"}))
+            return done.returncode, done.stderr
+
+    def test_a_launcher_that_loses_it_hears_it_again(self):
+        loses = 'trap "[ \\$((heard += 1)) -lt 2 ] || exit 75" USR2\nheard=0\ntell\nwhile :; do sleep 0.01; done'
+        self.assertEqual(self.code(loses)[0], 75)
+
+    def test_a_launcher_that_it_ends_had_not_begun(self):
+        self.assertEqual(self.code("tell\nexec sleep 60")[0], 75)
+        self.assertEqual(self.code("kill -USR2 $$")[0], 140)  # nobody asked
+
+    def test_before_the_launch_it_starts_nothing(self):
+        started = "exit 1"
+        self.assertEqual(self.code(started, meanwhile="mktemp")[0], 75)
+        self.assertEqual(self.code(started)[0], 1)
+        for template in ("mpirun", "srun"):
+            code, said = self.code(started, "scontrol", ("bash", REPOSITORY / "deploy" / "slurm" / f"{template}.sbatch",))
+            self.assertEqual(code, 75, said)
 
 
 if __name__ == "__main__":
