@@ -40,10 +40,17 @@ class Exposer::Page {
   explicit Page(Shown shown) : shown_(std::move(shown)) {}
 
   static MHD_Result answer(void* self, MHD_Connection* connection, const char* path,
-                           const char* method, const char*, const char*, size_t*, void**) {
+                           const char* method, const char*, const char*, size_t* body_bytes,
+                           void** seen) {
     const std::string_view asked = method;
     if (asked != MHD_HTTP_METHOD_GET && asked != MHD_HTTP_METHOD_HEAD) {
       return MHD_queue_response(connection, MHD_HTTP_METHOD_NOT_ALLOWED, respond_with("").get());
+    }
+    // Called for the head, each piece of a body and the end; who is answered before the end is
+    // cut off, and has to connect anew for the next scrape.
+    if (std::exchange(*seen, self) == nullptr || *body_bytes > 0) {
+      *body_bytes = 0;
+      return MHD_YES;
     }
     if (std::string_view(path) != "/metrics") {
       return MHD_queue_response(connection, MHD_HTTP_NOT_FOUND, respond_with("").get());

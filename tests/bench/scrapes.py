@@ -7,6 +7,7 @@ usage: scrapes.py [--seconds N] [--rounds N] [--lockstep PROGRAM] [-- OPTIONS OF
 One rank with one thread, so that whoever asks has a core of its own on a machine of two."""
 
 import argparse
+import http.client
 import json
 import os
 import signal
@@ -15,7 +16,6 @@ import statistics
 import subprocess
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,13 +34,16 @@ def processor_seconds(process):
 
 
 def ask(port, seconds):
-    """Asks for so long; returns how many scrapes were answered."""
+    """Asks for so long, over one connection as Prometheus does, and with garbage over others; returns how many scrapes were
+    answered."""
+    kept = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     answered, end = 0, time.monotonic() + seconds
     for turn in range(int(seconds * SCRAPES)):
         due = end - seconds + turn / SCRAPES
         time.sleep(max(0.0, due - time.monotonic()))
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            answered += answer.status == 200 and len(answer.read()) > 1000
+        kept.request("GET", "/metrics")
+        answer = kept.getresponse()
+        answered += answer.status == 200 and len(answer.read()) > 1000
         if turn % (SCRAPES // GARBAGE) == 0:
             with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
                 connection.sendall(os.urandom(200) + b"\r\n\r\n")

@@ -38,21 +38,43 @@ struct Answer {
   std::string body;
 };
 
-Answer ask(int port, const std::string& path, const std::string& host = "127.0.0.1") {
+using Call = std::unique_ptr<CURL, void (*)(CURL*)>;
+
+Answer ask(CURL* call, int port, const std::string& path, const std::string& host = "127.0.0.1") {
   Answer answer;
-  const std::unique_ptr<CURL, void (*)(CURL*)> call(curl_easy_init(), &curl_easy_cleanup);
   const std::string url = "http://" + host + ":" + std::to_string(port) + path;
-  curl_easy_setopt(call.get(), CURLOPT_URL, url.c_str());
-  curl_easy_setopt(call.get(), CURLOPT_TIMEOUT, 10L);
-  curl_easy_setopt(call.get(), CURLOPT_WRITEDATA, &answer.body);
+  curl_easy_setopt(call, CURLOPT_URL, url.c_str());
+  curl_easy_setopt(call, CURLOPT_TIMEOUT, 10L);
+  curl_easy_setopt(call, CURLOPT_WRITEDATA, &answer.body);
   curl_easy_setopt(
-      call.get(), CURLOPT_WRITEFUNCTION, +[](char* bytes, size_t, size_t count, void* body) {
+      call, CURLOPT_WRITEFUNCTION, +[](char* bytes, size_t, size_t count, void* body) {
         static_cast<std::string*>(body)->append(bytes, count);
         return count;
       });
-  EXPECT_EQ(curl_easy_perform(call.get()), CURLE_OK);
-  curl_easy_getinfo(call.get(), CURLINFO_RESPONSE_CODE, &answer.status);
+  EXPECT_EQ(curl_easy_perform(call), CURLE_OK);
+  curl_easy_getinfo(call, CURLINFO_RESPONSE_CODE, &answer.status);
   return answer;
+}
+
+Answer ask(int port, const std::string& path, const std::string& host = "127.0.0.1") {
+  return ask(Call(curl_easy_init(), &curl_easy_cleanup).get(), port, path, host);
+}
+
+TEST(Exposer, AConnectionIsKeptForTheNextScrape) {
+  const Exposer exposer("127.0.0.1", 0, {std::make_shared<Count>()});
+  const Call call(curl_easy_init(), &curl_easy_cleanup);
+  for (const long made : {1L, 0L, 0L}) {
+    EXPECT_EQ(ask(call.get(), exposer.port(), "/metrics").status, 200);
+    long connections = -1;
+    curl_easy_getinfo(call.get(), CURLINFO_NUM_CONNECTS, &connections);
+    EXPECT_EQ(connections, made);
+  }
+  // With a body too, as nobody sends it.
+  curl_easy_setopt(call.get(), CURLOPT_COPYPOSTFIELDS, "body");
+  curl_easy_setopt(call.get(), CURLOPT_CUSTOMREQUEST, "GET");
+  EXPECT_EQ(ask(call.get(), exposer.port(), "/metrics").status, 200);
+  curl_easy_setopt(call.get(), CURLOPT_CUSTOMREQUEST, "POST");
+  EXPECT_EQ(ask(call.get(), exposer.port(), "/metrics").status, 405);
 }
 
 TEST(Exposer, ManyScrapesShareAPage) {
