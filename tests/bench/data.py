@@ -211,6 +211,14 @@ def threads(options):
                    ours(options, RSB, *A2), ours(options, RSB, *A2, threads=1))
 
 
+def processes(options):
+    """What the machine gives to as many threads that know nothing of each other."""
+    alone = ours(options, RSB, *A2, f"batch.shards={options.threads}", threads=1)
+    launcher = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", str(options.threads)]
+    return compare(options, f"A2, {options.threads} threads beside as many processes of one thread", 1.0,
+                   ours(options, RSB, *A2), lambda batches: [*launcher, *alone(batches)])
+
+
 def files(options):
     """Eight names of each picture: the set is larger, the pictures are the same."""
     with tempfile.TemporaryDirectory(dir=Path(options.pictures).resolve().parent) as folder:
@@ -221,7 +229,7 @@ def files(options):
                 os.link(picture, Path(folder) / picture.parent.name / f"{number}-{picture.name}")
             count += 1
         return compare(options, f"A2 of {8 * count} files beside {count}", 1.0,
-                       ours(options, RSB, *A2, pictures=folder), ours(options, RSB, *A2))
+                       ours(options, RSB, *A2, pictures=folder), ours(options, RSB, *A2), 2 * options.batches)
 
 
 def shards(options):
@@ -244,6 +252,7 @@ COMPARISONS = {
     "dali": beside(dali_loader, "crop, flip and normalise beside DALI's, cubic", 2.0, RSB, *CROP_ALONE),
     "dino": beside(dino_loader, "DINO, 2 x 224 and 8 x 96 pixels, beside the official code", 6.0, DINO, share=4),
     "threads": threads,
+    "processes": processes,
     "files": files,
     "shards": shards,
 }
