@@ -70,7 +70,8 @@ double attention_operations(const c10::IValue& query, const c10::IValue& key) {
 // Of the operators in which products are made; others count as nothing.
 double operations_of(std::string_view name, const std::vector<c10::IValue>& in,
                      const std::vector<c10::IValue>& out) {
-  if (name == "aten::mm" || name == "aten::bmm") return product_operations(in[0], in[1]);
+  if (name == "aten::mm" || name == "aten::bmm" || name == "lockstep::product")
+    return product_operations(in[0], in[1]);
   if (name == "aten::addmm" || name == "aten::baddbmm" || name == "aten::baddbmm_")
     return product_operations(in[1], in[2]);
   if (name == "aten::convolution_backward") {  // grad, input, weight, ..., which gradients

@@ -3,7 +3,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_weight_norm.h>
 #include <ATen/ops/gelu.h>
-#include <ATen/ops/linear.h>
 
 #include <array>
 #include <cmath>
@@ -44,7 +43,7 @@ at::Tensor DinoHead::logits(const at::Tensor& features) const {
   }
   x = unit_rows(x.to(at::kFloat));
   const at::Tensor weight = at::_weight_norm(directions_, lengths_, 0);
-  return at::linear(x.to(compute_type_), weight.to(compute_type_)).to(at::kFloat);
+  return linear(x, {weight, {}}, compute_type_).to(at::kFloat);
 }
 
 void initialise_dino_head(const Tensors& parameters, const std::string& prefix, uint64_t seed) {

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/linear.h>
 
 #include <string>
 
@@ -18,10 +17,9 @@ struct Affine {
   }
 };
 
-/// x times the weight plus the bias, computed and given in `compute_type`.
-inline at::Tensor linear(const at::Tensor& x, const Affine& layer, at::ScalarType compute_type) {
-  return at::linear(x.to(compute_type), layer.weight.to(compute_type), layer.bias.to(compute_type));
-}
+/// x times the weight plus the bias where there is one, computed and given in `compute_type`. On
+/// processors that prefer it (convolution.h) in fp32 by product.h, the fast path "product".
+at::Tensor linear(const at::Tensor& x, const Affine& layer, at::ScalarType compute_type);
 
 /// The rows of x [rows, dim] brought to length 1, as torch's normalize does.
 inline at::Tensor unit_rows(const at::Tensor& x) {

@@ -1,0 +1,192 @@
+#include "jobs/kernels/product_cpu.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <new>
+
+#include "comm/clones.h"
+#include "jobs/kernels/vector.h"
+
+namespace lockstep::jobs {
+namespace {
+
+// A tile of results stays in twelve registers of eight while its terms are added.
+constexpr int64_t kTileRows = 6, kTileColumns = 2 * kWidth;
+// Blocks: of b in the outer cache, of a in the middle one, a panel of b in the inner one.
+constexpr int64_t kDepth = 384, kRows = 40 * kTileRows, kColumns = 96 * kTileColumns;
+constexpr int64_t kTogether =
+    16;  // rows that are packed side by side: they stay in the inner cache
+
+using Lanes [[gnu::vector_size(32)]] = float;
+
+constexpr std::align_val_t kAligned{64};
+struct Free {
+  void operator()(float* memory) const { operator delete[](memory, kAligned); }
+};
+using Packed = std::unique_ptr<float[], Free>;
+
+Packed room_for(int64_t count) { return Packed(new (kAligned) float[static_cast<size_t>(count)]); }
+
+// Eight rows of eight, `stride` apart, turned over.
+LOCKSTEP_INLINE void turn(const float* from, int64_t stride, float* to, int64_t to_stride) {
+  Lanes rows[kWidth], pairs[kWidth], fours[kWidth];
+  for (int64_t i = 0; i < kWidth; ++i) rows[i] = at(from + i * stride);
+  for (int64_t i = 0; i < kWidth; i += 2) {
+    pairs[i] = __builtin_shufflevector(rows[i], rows[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    pairs[i + 1] = __builtin_shufflevector(rows[i], rows[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  for (int64_t i = 0; i < kWidth; i += 4) {
+    for (int64_t j = 0; j < 2; ++j) {
+      const Lanes &one = pairs[i + j], &other = pairs[i + j + 2];
+      fours[i + 2 * j] = __builtin_shufflevector(one, other, 0, 1, 8, 9, 4, 5, 12, 13);
+      fours[i + 2 * j + 1] = __builtin_shufflevector(one, other, 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+  }
+  for (int64_t i = 0; i < 4; ++i) {
+    at(to + i * to_stride) =
+        __builtin_shufflevector(fours[i], fours[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    at(to + (i + 4) * to_stride) =
+        __builtin_shufflevector(fours[i], fours[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+}
+
+// Lines of `x` (its rows) in panels of kLines, [panel][depth][kLines]; the last is filled up with
+// zeros.
+template <int64_t kLines>
+LOCKSTEP_INLINE void pack(const MatrixView& x, int64_t lines, int64_t depth, float* packed) {
+  const int64_t whole = lines / kLines * kLines;
+  if (x.row_stride == 1) {
+    for (int64_t first = 0; first < depth; first += kTogether) {
+      const int64_t end = std::min(depth, first + kTogether);
+      for (int64_t line = 0; line < whole; line += kLines) {
+        float* to = packed + line * depth;
+        for (int64_t p = first; p < end; ++p) {
+          const float* from = x.values + line + p * x.column_stride;
+          for (int64_t i = 0; i < kLines; ++i) to[p * kLines + i] = from[i];
+        }
+      }
+    }
+  } else {
+    for (int64_t line = 0; line < whole; line += kLines) {
+      const float* from = x.values + line * x.row_stride;
+      float* to = packed + line * depth;
+      int64_t p = 0;
+      if (kLines % kWidth == 0 && x.column_stride == 1) {
+        for (; p + kWidth <= depth; p += kWidth) {
+          for (int64_t i = 0; i < kLines; i += kWidth) {
+            turn(from + i * x.row_stride + p, x.row_stride, to + p * kLines + i, kLines);
+          }
+        }
+      }
+      for (; p < depth; ++p) {
+        for (int64_t i = 0; i < kLines; ++i) {
+          to[p * kLines + i] = from[i * x.row_stride + p * x.column_stride];
+        }
+      }
+    }
+  }
+  if (whole == lines) return;
+  const float* from = x.values + whole * x.row_stride;
+  float* to = packed + whole * depth;
+  for (int64_t p = 0; p < depth; ++p) {
+    for (int64_t i = 0; i < kLines; ++i) {
+      const bool there = i < lines - whole;
+      *to++ = there ? from[i * x.row_stride + p * x.column_stride] : 0.0F;
+    }
+  }
+}
+
+// A tile of results from a panel of each side.
+LOCKSTEP_INLINE void multiply_tile(int64_t depth, const float* a, const float* b,
+                                   const ProductStart& start, float* result, int64_t stride) {
+  Lanes sums[kTileRows][2];
+  for (int64_t i = 0; i < kTileRows; ++i) {
+    const float* begin = start.bias != nullptr ? start.bias : result + i * stride;
+    const bool from_there = start.bias != nullptr || start.add;
+    for (int64_t half = 0; half < 2; ++half) {
+      sums[i][half] = from_there ? Lanes(at(begin + half * kWidth)) : Lanes{};
+    }
+  }
+  for (int64_t p = 0; p < depth; ++p) {
+    const Lanes left = at(b), right = at(b + kWidth);
+#pragma GCC unroll 6
+    for (int64_t i = 0; i < kTileRows; ++i) {
+      sums[i][0] += a[i] * left;
+      sums[i][1] += a[i] * right;
+    }
+    a += kTileRows;
+    b += kTileColumns;
+  }
+  for (int64_t i = 0; i < kTileRows; ++i) {
+    at(result + i * stride) = sums[i][0];
+    at(result + i * stride + kWidth) = sums[i][1];
+  }
+}
+
+// One that reaches beyond the last row or column.
+LOCKSTEP_INLINE void multiply_edge(int64_t depth, const float* a, const float* b,
+                                   const ProductStart& start, float* result, int64_t stride,
+                                   int64_t rows, int64_t columns) {
+  float whole[kTileRows * kTileColumns] = {};
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < columns; ++j) {
+      float& value = whole[i * kTileColumns + j];
+      if (start.bias != nullptr) value = start.bias[j];
+      if (start.add) value = result[i * stride + j];
+    }
+  }
+  multiply_tile(depth, a, b, {.bias = nullptr, .add = true}, whole, kTileColumns);
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < columns; ++j) {
+      result[i * stride + j] = whole[i * kTileColumns + j];
+    }
+  }
+}
+
+LOCKSTEP_INLINE void multiply_block(const ProductShape& block, const float* a, const float* b,
+                                    const ProductStart& start, float* result, int64_t stride) {
+  for (int64_t j = 0; j < block.columns; j += kTileColumns) {
+    const int64_t columns = std::min(kTileColumns, block.columns - j);
+    const ProductStart here{start.bias == nullptr ? nullptr : start.bias + j, start.add};
+    for (int64_t i = 0; i < block.rows; i += kTileRows) {
+      const int64_t rows = std::min(kTileRows, block.rows - i);
+      float* tile = result + i * stride + j;
+      if (rows == kTileRows && columns == kTileColumns) {
+        multiply_tile(block.depth, a + i * block.depth, b + j * block.depth, here, tile, stride);
+      } else {
+        multiply_edge(block.depth, a + i * block.depth, b + j * block.depth, here, tile, stride,
+                      rows, columns);
+      }
+    }
+  }
+}
+
+int64_t whole_tiles(int64_t count, int64_t tile) { return (count + tile - 1) / tile * tile; }
+
+}  // namespace
+
+LOCKSTEP_CLONES void multiply(const ProductShape& shape, const MatrixView& a, const MatrixView& b,
+                              const ProductStart& start, float* result, int64_t stride) {
+  const int64_t deepest = std::min(kDepth, shape.depth);
+  const Packed rows = room_for(deepest * whole_tiles(std::min(kRows, shape.rows), kTileRows));
+  const Packed columns =
+      room_for(deepest * whole_tiles(std::min(kColumns, shape.columns), kTileColumns));
+  for (int64_t j = 0; j < shape.columns; j += kColumns) {
+    for (int64_t p = 0; p < shape.depth; p += kDepth) {
+      ProductShape block{0, std::min(kColumns, shape.columns - j),
+                         std::min(kDepth, shape.depth - p)};
+      pack<kTileColumns>(b.from(p, j).transposed(), block.columns, block.depth, columns.get());
+      const ProductStart here =
+          p > 0 ? ProductStart{.bias = nullptr, .add = true}
+                : ProductStart{start.bias == nullptr ? nullptr : start.bias + j, start.add};
+      for (int64_t i = 0; i < shape.rows; i += kRows) {
+        block.rows = std::min(kRows, shape.rows - i);
+        pack<kTileRows>(a.from(i, p), block.rows, block.depth, rows.get());
+        multiply_block(block, rows.get(), columns.get(), here, result + i * stride + j, stride);
+      }
+    }
+  }
+}
+
+}  // namespace lockstep::jobs

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace lockstep::jobs {
+
+/// result = left [rows, depth] times right [depth, columns], plus `bias` [columns] where given, by
+/// kernels/product_cpu.h. All float32 on the processor; left and right lie as they like, the
+/// result's rows and the bias without gaps. torch's threads share the rows; their number changes
+/// no bit.
+void product(const at::Tensor& result, const at::Tensor& left, const at::Tensor& right,
+             const at::Tensor& bias = {});
+
+}  // namespace lockstep::jobs
