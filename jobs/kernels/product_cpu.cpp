@@ -26,12 +26,17 @@ struct Free {
 };
 using Packed = std::unique_ptr<float[], Free>;
 
-Packed room_for(int64_t count) { return Packed(new (kAligned) float[static_cast<size_t>(count)]); }
+// With what is written beyond the last.
+Packed room_for(int64_t count) {
+  return Packed(new (kAligned) float[static_cast<size_t>(count + kWidth)]);
+}
 
-// Eight rows of eight, `stride` apart, turned over.
+// Eight floats of kRows rows, `stride` apart, turned over into eight rows, which are filled up to
+// eight floats each where there are fewer rows: the next one begins there.
+template <int64_t kRows>
 LOCKSTEP_INLINE void turn(const float* from, int64_t stride, float* to, int64_t to_stride) {
   Lanes rows[kWidth], pairs[kWidth], fours[kWidth];
-  for (int64_t i = 0; i < kWidth; ++i) rows[i] = at(from + i * stride);
+  for (int64_t i = 0; i < kWidth; ++i) rows[i] = i < kRows ? Lanes(at(from + i * stride)) : Lanes{};
   for (int64_t i = 0; i < kWidth; i += 2) {
     pairs[i] = __builtin_shufflevector(rows[i], rows[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
     pairs[i + 1] = __builtin_shufflevector(rows[i], rows[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
@@ -43,9 +48,11 @@ LOCKSTEP_INLINE void turn(const float* from, int64_t stride, float* to, int64_t 
       fours[i + 2 * j + 1] = __builtin_shufflevector(one, other, 2, 3, 10, 11, 6, 7, 14, 15);
     }
   }
-  for (int64_t i = 0; i < 4; ++i) {
+  for (int64_t i = 0; i < 4; ++i) {  // in order: each ends what the one before wrote too far
     at(to + i * to_stride) =
         __builtin_shufflevector(fours[i], fours[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+  }
+  for (int64_t i = 0; i < 4; ++i) {
     at(to + (i + 4) * to_stride) =
         __builtin_shufflevector(fours[i], fours[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
   }
@@ -72,11 +79,10 @@ LOCKSTEP_INLINE void pack(const MatrixView& x, int64_t lines, int64_t depth, flo
       const float* from = x.values + line * x.row_stride;
       float* to = packed + line * depth;
       int64_t p = 0;
-      if (kLines % kWidth == 0 && x.column_stride == 1) {
-        for (; p + kWidth <= depth; p += kWidth) {
-          for (int64_t i = 0; i < kLines; i += kWidth) {
-            turn(from + i * x.row_stride + p, x.row_stride, to + p * kLines + i, kLines);
-          }
+      for (; x.column_stride == 1 && p + kWidth <= depth; p += kWidth) {
+        for (int64_t i = 0; i < kLines; i += kWidth) {
+          turn<std::min(kLines, kWidth)>(from + i * x.row_stride + p, x.row_stride,
+                                         to + p * kLines + i, kLines);
         }
       }
       for (; p < depth; ++p) {

@@ -5,8 +5,8 @@
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -14,6 +14,7 @@
 #include <tuple>
 #include <utility>
 
+#include "jobs/models/product.h"
 #include "jobs/models/winograd.h"
 
 namespace lockstep::jobs {
@@ -69,6 +70,41 @@ Tap tap_at(int64_t place, int64_t stride, int64_t padding) {
   return {phase, (distance - phase) / stride};
 }
 
+// Pixels in channels-last memory as a matrix [pictures * height * width, channels].
+at::Tensor pixel_rows(const at::Tensor& pixels) {
+  return pixels.permute({0, 2, 3, 1}).view({-1, pixels.size(1)});
+}
+
+// Of one pixel: the pixels of x times the weights [channels, channels of the result].
+at::Tensor convolve_pixels(const at::Tensor& x, const at::Tensor& weights) {
+  const at::Tensor y = at::empty({x.size(0), weights.size(1), x.size(2), x.size(3)},
+                                 x.options().memory_format(kLast));
+  product(pixel_rows(y), pixel_rows(x), weights);
+  return y;
+}
+
+// Every stride-th pixel of every stride-th row.
+at::Tensor every(const at::Tensor& x, int64_t stride) {
+  return x.slice(2, 0, {}, stride).slice(3, 0, {}, stride);
+}
+
+at::Tensor matrix_of(const at::Tensor& weight) { return weight.select(3, 0).select(2, 0); }
+
+// What every stride-th pixel is, and zeros between, in the shape of x.
+at::Tensor spread(const at::Tensor& pixels, const at::Tensor& x, int64_t stride) {
+  if (stride == 1) return pixels;
+  const at::Tensor all = at::zeros_like(x);
+  every(all, stride).copy_(pixels);
+  return all;
+}
+
+at::Tensor torchs_of_x(const at::Tensor& of_y, const at::Tensor& x, const at::Tensor& weight,
+                       int64_t stride, int64_t padding) {
+  return std::get<0>(at::convolution_backward(of_y, x, weight, {}, {stride, stride},
+                                              {padding, padding}, {1, 1}, /*transposed=*/false,
+                                              {0, 0}, /*groups=*/1, {true, false, false}));
+}
+
 class Convolution final : public torch::autograd::Function<Convolution> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
@@ -76,8 +112,11 @@ class Convolution final : public torch::autograd::Function<Convolution> {
     context->save_for_backward({x, weight});
     context->saved_data["stride"] = stride;
     context->saved_data["padding"] = padding;
-    return suits_winograd(x, weight, stride) ? winograd_convolution(x, weight)
-                                             : at::conv2d(x, weight, {}, stride, padding);
+    if (suits_winograd(x, weight, stride)) return winograd_convolution(x, weight);
+    if (weight.size(2) == 1) {
+      return convolve_pixels(every(x, stride).contiguous(kLast), matrix_of(weight).t());
+    }
+    return at::conv2d(x, weight, {}, stride, padding);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
@@ -88,9 +127,9 @@ class Convolution final : public torch::autograd::Function<Convolution> {
     const at::Tensor of_y = gradients[0].contiguous(kLast);
     if (suits_winograd(x, weight, stride))
       return {winograd_of_x(of_y, weight), winograd_of_weight(x, of_y), {}, {}};
-    const at::Tensor of_x = std::get<0>(
-        at::convolution_backward(of_y, x, weight, {}, {stride, stride}, {padding, padding}, {1, 1},
-                                 /*transposed=*/false, {0, 0}, /*groups=*/1, {true, false, false}));
+    const at::Tensor of_x = weight.size(2) == 1
+                                ? spread(convolve_pixels(of_y, matrix_of(weight)), x, stride)
+                                : torchs_of_x(of_y, x, weight, stride, padding);
     return {of_x, weight_gradient_by_products(x, of_y, weight.size(2), stride, padding), {}, {}};
   }
 };
@@ -104,10 +143,9 @@ at::Tensor weight_gradient_by_products(const at::Tensor& x, const at::Tensor& of
   RECORD_USER_SCOPE("weight_gradient_by_products");
   const int64_t out = of_y.size(1), in = x.size(1);
   const at::Tensor gradient = at::empty({out, kernel, kernel, in}, x.options());
-  if (kernel == 1 && stride == 1) {
-    at::Tensor result = gradient.view({out, in});
-    at::mm_out(result, of_y.permute({0, 2, 3, 1}).reshape({-1, out}).t(),
-               x.permute({0, 2, 3, 1}).reshape({-1, in}));
+  if (kernel == 1) {
+    product(gradient.view({out, in}), pixel_rows(of_y).t(),
+            pixel_rows(every(x, stride).contiguous(kLast)));
     return gradient.permute({0, 3, 1, 2});
   }
   const Grid grid(of_y);
@@ -120,8 +158,8 @@ at::Tensor weight_gradient_by_products(const at::Tensor& x, const at::Tensor& of
       if (!pixels.defined()) {
         pixels = grid.place(x.slice(2, down.phase, {}, stride).slice(3, right.phase, {}, stride));
       }
-      at::Tensor result = gradient.select(1, i).select(1, j);
-      at::mm_out(result, at_results, grid.shifted(pixels, down.shift, right.shift));
+      product(gradient.select(1, i).select(1, j), at_results,
+              grid.shifted(pixels, down.shift, right.shift));
     }
   }
   return gradient.permute({0, 3, 1, 2});

@@ -2,8 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/baddbmm.h>
-#include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/record_function.h>
@@ -12,6 +10,7 @@
 #include <vector>
 
 #include "jobs/kernels/winograd_cpu.h"
+#include "jobs/models/product.h"
 
 namespace lockstep::jobs {
 namespace {
@@ -82,10 +81,12 @@ at::Tensor convolve(const at::Tensor& x, const at::Tensor& weights) {
     const Products of_x(blocks, in), of_y(blocks, out);
     for (const TileRange range : ranges) {
       const at::Tensor from = of_x.of(range);
-      at::Tensor to = of_y.of(range);
+      const at::Tensor to = of_y.of(range);
       winograd_pixels(tiles_of(x), range, x.const_data_ptr<float>(),
                       from.mutable_data_ptr<float>());
-      at::bmm_out(to, from, weights);
+      for (int64_t place = 0; place < kWinogradPlaces; ++place) {
+        product(to[place], from[place], weights[place]);
+      }
       winograd_results(tiles_of(y), range, to.const_data_ptr<float>(), y.mutable_data_ptr<float>());
     }
   });
@@ -135,7 +136,9 @@ at::Tensor winograd_of_weight(const at::Tensor& x, const at::Tensor& of_y) {
                       pixels.mutable_data_ptr<float>());
       winograd_result_gradients(tiles_of(of_y), range, of_y.const_data_ptr<float>(),
                                 results.mutable_data_ptr<float>());
-      sums.baddbmm_(results.transpose(1, 2), pixels);
+      for (int64_t place = 0; place < kWinogradPlaces; ++place) {
+        add_product(sums[place], results[place].t(), pixels[place]);
+      }
     }
   });
   std::erase_if(of_threads, [](const at::Tensor& sums) { return !sums.defined(); });
