@@ -236,12 +236,18 @@ std::string wrapped(const std::string& text, const std::string& indent) {
       word += c;
       continue;
     }
-    if (column + word.size() > kWidth && column > indent.size()) {
+    const bool first = column == indent.size();
+    if (!first && column + 1 + word.size() > kWidth) {
+      result += "\n" + indent + word;
+      column = indent.size() + word.size();
+    } else {
+      result += (first ? "" : " ") + word;
+      column += word.size() + (first ? 0 : 1);
+    }
+    if (c == '\n') {
       result += "\n" + indent;
       column = indent.size();
     }
-    result += word + (c == '\n' ? "\n" + indent : " ");
-    column = c == '\n' ? indent.size() : column + word.size() + 1;
     word.clear();
   }
   return result + "\n";

@@ -17,6 +17,7 @@ class Status(RunTest):
         """As a program sees it; what a person sees fits a terminal."""
         shown = self.ok(run("status", folder)).out
         lines = [line for line in shown.splitlines() if str(folder) not in line]
+        self.assertEqual([line for line in lines if line.endswith(" ") and line.strip()], [])
         self.assertLessEqual(max(map(len, lines), default=0), 80, shown)
         return json.loads(self.ok(run("status", folder, "--json")).out), shown
 
