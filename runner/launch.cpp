@@ -13,7 +13,7 @@
 
 #include "comm/error.h"
 #include "comm/fast_paths.h"
-#include "jobs/models/convolution.h"
+#include "jobs/models/product.h"
 #include "runner/processor_cores.h"
 #include "runner/rank_placement.h"
 

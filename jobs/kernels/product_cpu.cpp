@@ -15,8 +15,8 @@ namespace {
 constexpr int64_t kTileRows = 6, kTileColumns = 2 * kWidth;
 // Blocks: of b in the outer cache, of a in the middle one, a panel of b in the inner one.
 constexpr int64_t kDepth = 384, kRows = 40 * kTileRows, kColumns = 96 * kTileColumns;
-constexpr int64_t kTogether =
-    16;  // rows that are packed side by side: they stay in the inner cache
+// Rows that are packed side by side: they stay in the inner cache.
+constexpr int64_t kTogether = 16;
 
 using Lanes [[gnu::vector_size(32)]] = float;
 

@@ -111,8 +111,6 @@ class Convolution final : public torch::autograd::Function<Convolution> {
 
 }  // namespace
 
-bool prefers_products() { return !__builtin_cpu_supports("avx512f"); }
-
 at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, int64_t stride,
                        int64_t padding, bool by_products) {
   const bool can = x.device().is_cpu() && x.scalar_type() == at::kFloat && weight.size(2) <= 3 &&

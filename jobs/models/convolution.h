@@ -6,11 +6,6 @@
 
 namespace lockstep::jobs {
 
-/// Whether convolutions go by matrix products on this machine: on processors without AVX-512, where
-/// oneDNN's own kernels reach half the rate of a product or less and know no Winograd, and MKL's
-/// products are slower than product.h.
-bool prefers_products();
-
 /// torch's conv2d without bias. With `by_products`, where x is as these want it, all of it by
 /// Winograd's rule where that saves time (winograd.h), else by the product of what the kernel sees
 /// at each place and the weights.

@@ -8,7 +8,6 @@
 #include <optional>
 
 #include "comm/fast_paths.h"
-#include "jobs/models/convolution.h"
 #include "jobs/models/product.h"
 
 namespace lockstep::jobs {

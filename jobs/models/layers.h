@@ -18,7 +18,7 @@ struct Affine {
 };
 
 /// x times the weight plus the bias where there is one, computed and given in `compute_type`. On
-/// processors that prefer it (convolution.h) in fp32 by product.h, the fast path "product".
+/// processors that prefer it in fp32 by product.h, the fast path "product".
 at::Tensor linear(const at::Tensor& x, const Affine& layer, at::ScalarType compute_type);
 
 /// The rows of x [rows, dim] brought to length 1, as torch's normalize does.

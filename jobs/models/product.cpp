@@ -29,6 +29,8 @@ void multiply(const at::Tensor& result, const at::Tensor& left, const at::Tensor
 
 }  // namespace
 
+bool prefers_products() { return !__builtin_cpu_supports("avx512f"); }
+
 void product(const at::Tensor& result, const at::Tensor& left, const at::Tensor& right,
              const at::Tensor& bias) {
   multiply(result, left, right, {.bias = bias.defined() ? bias.const_data_ptr<float>() : nullptr});

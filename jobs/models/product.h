@@ -4,6 +4,11 @@
 
 namespace lockstep::jobs {
 
+/// Whether convolutions and linear layers go by products of our own on this machine: on processors
+/// without AVX-512, where oneDNN's own kernels reach half the rate of a product or less and know no
+/// Winograd, and MKL's products are slower than these.
+bool prefers_products();
+
 /// result = left [rows, depth] times right [depth, columns], plus `bias` [columns] where given, by
 /// kernels/product_cpu.h. All float32 on the processor; left and right lie as they like, the
 /// result's rows and the bias without gaps. torch's threads share the rows; their number changes
