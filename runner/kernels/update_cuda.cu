@@ -1,9 +1,8 @@
 #include <cuda_runtime.h>
 
 #include <numeric>
-#include <string>
 
-#include "comm/error.h"
+#include "comm/cuda_launch.h"
 #include "runner/kernels/update_cuda.h"
 #include "runner/kernels/update_scalars.h"
 
@@ -13,7 +12,10 @@
 namespace lockstep::runner {
 namespace {
 
-constexpr int kThreads = 512;
+using comm::check_cuda;
+using comm::DeviceArray;
+
+constexpr unsigned kThreads = 512;
 
 struct DeviceSegment {
   int64_t offset, size;
@@ -21,34 +23,12 @@ struct DeviceSegment {
   UpdateScalars scalars;
 };
 
-void check(cudaError_t result, const char* call) {
-  if (result == cudaSuccess) return;
-  throw CollectiveError("E404", std::string(call) + " failed: " + cudaGetErrorString(result));
-}
-
-/// Device memory for as long as a launch needs it.
-template <typename Value>
-class DeviceArray {
- public:
-  explicit DeviceArray(size_t count) {
-    check(cudaMallocAsync(reinterpret_cast<void**>(&data_), count * sizeof(Value), nullptr),
-          "cudaMallocAsync");
-  }
-  ~DeviceArray() { cudaFreeAsync(data_, nullptr); }
-  DeviceArray(const DeviceArray&) = delete;
-  DeviceArray& operator=(const DeviceArray&) = delete;
-  Value* data() { return data_; }
-
- private:
-  Value* data_ = nullptr;
-};
-
 // The sum over the block, in every thread.
 __device__ double block_sum(double value) {
   __shared__ double parts[kThreads];
   parts[threadIdx.x] = value;
   __syncthreads();
-  for (int half = kThreads / 2; half > 0; half /= 2) {
+  for (unsigned half = kThreads / 2; half > 0; half /= 2) {
     if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
     __syncthreads();
   }
@@ -161,9 +141,10 @@ __global__ void update_kernel(const DeviceSegment* segments, UpdateRule rule, Up
 
 void copy_to_device(const std::vector<DeviceSegment>& segments,
                     DeviceArray<DeviceSegment>& device) {
-  check(cudaMemcpyAsync(device.data(), segments.data(), segments.size() * sizeof(DeviceSegment),
-                        cudaMemcpyHostToDevice, nullptr),
-        "cudaMemcpyAsync");
+  check_cuda(
+      cudaMemcpyAsync(device.data(), segments.data(), segments.size() * sizeof(DeviceSegment),
+                      cudaMemcpyHostToDevice, nullptr),
+      "cudaMemcpyAsync");
 }
 
 std::vector<double> cuda_squared_norms(std::span<const UpdateSegment> segments, const float* values,
@@ -174,13 +155,12 @@ std::vector<double> cuda_squared_norms(std::span<const UpdateSegment> segments, 
   DeviceArray<DeviceSegment> device(host.size());
   DeviceArray<double> device_norms(host.size());
   copy_to_device(host, device);
-  norms_kernel<<<static_cast<unsigned>(host.size()), kThreads>>>(device.data(), values,
-                                                                 device_norms.data());
-  check(cudaGetLastError(), "norms_kernel");
+  comm::launch("norms_kernel", norms_kernel, static_cast<unsigned>(host.size()), kThreads,
+               device.data(), values, device_norms.data());
   std::vector<double> norms(host.size());
-  check(cudaMemcpy(norms.data(), device_norms.data(), norms.size() * sizeof(double),
-                   cudaMemcpyDeviceToHost),
-        "cudaMemcpy");
+  check_cuda(cudaMemcpy(norms.data(), device_norms.data(), norms.size() * sizeof(double),
+                        cudaMemcpyDeviceToHost),
+             "cudaMemcpy");
   for (double& norm : norms) norm *= scale * scale;
   return norms;
 }
@@ -197,9 +177,8 @@ void cuda_update(std::span<const UpdateSegment> segments, const UpdateOptions& o
   }
   DeviceArray<DeviceSegment> device(host.size());
   copy_to_device(host, device);
-  update_kernel<<<static_cast<unsigned>(host.size()), kThreads>>>(device.data(), options.rule,
-                                                                  memory);
-  check(cudaGetLastError(), "update_kernel");
+  comm::launch("update_kernel", update_kernel, static_cast<unsigned>(host.size()), kThreads,
+               device.data(), options.rule, memory);
 }
 
 }  // namespace

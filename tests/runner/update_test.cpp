@@ -1,14 +1,31 @@
 #include "runner/kernels/update.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
+#include "runner/kernels/update_cuda.h"
+
 namespace lockstep::runner {
 namespace {
 
+// Each test is of the passes of processors and of those of GPUs, these in tests/cuda's emulation.
+struct Device {
+  const char* name;
+  UpdateKernels kernels;
+};
+const Device kDevices[] = {{"processor", UpdateKernels()}, {"cuda", cuda_update_kernels()}};
+
+class Update : public testing::TestWithParam<Device> {
+ protected:
+  UpdateKernels kernels_ = GetParam().kernels;
+};
+INSTANTIATE_TEST_SUITE_P(Devices, Update, testing::ValuesIn(kDevices),
+                         [](const auto& device) { return device.param.name; });
+
 // Three steps of timm's Lamb in float64 for one tensor that decays and one that does not.
-TEST(Update, LambFollowsTheGoldenVector) {
+TEST_P(Update, LambFollowsTheGoldenVector) {
   const std::vector<UpdateSegment> segments{{0, 3, true}, {64, 1, false}};
   std::vector<float> p(128), g(128), m(128), v(128);
   p[0] = 1.0f;
@@ -24,9 +41,9 @@ TEST(Update, LambFollowsTheGoldenVector) {
     g[1] = -0.8f;
     g[2] = 1.2f;
     g[64] = 0.4f;
-    const std::vector<double> squared = squared_norms(segments, g.data(), 1.0);
+    const std::vector<double> squared = kernels_.norms(segments, g.data(), 1.0);
     EXPECT_NEAR(std::sqrt(squared[0] + squared[1]), norms[k - 1], 1e-6);
-    update(
+    kernels_.update(
         segments, {.rule = UpdateRule::lamb},
         {.step = k, .learning_rate = 0.1, .weight_decay = 0.02}, squared,
         {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data()});
@@ -42,11 +59,14 @@ struct Case {
   int64_t size;
 };
 
-class Rules : public testing::TestWithParam<Case> {};
+class Rules : public testing::TestWithParam<std::tuple<Device, Case>> {
+ protected:
+  UpdateKernels kernels_ = std::get<Device>(GetParam()).kernels;
+};
 
 // The plain formulas of each rule, in float64, one element after the other.
 TEST_P(Rules, FollowTheirFormulas) {
-  const auto [rule, size] = GetParam();
+  const auto [rule, size] = std::get<Case>(GetParam());
   const auto n = static_cast<size_t>(size);
   const std::vector<UpdateSegment> segments{{0, size, true}};
   std::vector<float> p(n), m(n), v(n), average(n);
@@ -86,18 +106,18 @@ TEST_P(Rules, FollowTheirFormulas) {
       }
       A[i] = keep * A[i] + (1.0 - keep) * P[i];
     }
-    update(segments, {.rule = rule, .epsilon = 1e-8, .clip_gradient = clip},
-           {.step = t,
-            .learning_rate = rate,
-            .weight_decay = decay,
-            .gradient_scale = scale,
-            .average_decay = keep},
-           squared_norms(segments, g.data(), scale),
-           {.parameters = p.data(),
-            .gradients = g.data(),
-            .moment1 = m.data(),
-            .moment2 = v.data(),
-            .average = average.data()});
+    kernels_.update(segments, {.rule = rule, .epsilon = 1e-8, .clip_gradient = clip},
+                    {.step = t,
+                     .learning_rate = rate,
+                     .weight_decay = decay,
+                     .gradient_scale = scale,
+                     .average_decay = keep},
+                    kernels_.norms(segments, g.data(), scale),
+                    {.parameters = p.data(),
+                     .gradients = g.data(),
+                     .moment1 = m.data(),
+                     .moment2 = v.data(),
+                     .average = average.data()});
     for (size_t i = 0; i < n; ++i) {
       ASSERT_NEAR(p[i], P[i], 2e-6) << "step " << t << " element " << i;
       ASSERT_NEAR(average[i], A[i], 2e-6);
@@ -105,13 +125,20 @@ TEST_P(Rules, FollowTheirFormulas) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, Rules,
-                         testing::Values(Case{UpdateRule::adamw, 1}, Case{UpdateRule::adamw, 1003},
-                                         Case{UpdateRule::sgd, 17}, Case{UpdateRule::sgd, 1003},
-                                         Case{UpdateRule::momentum, 1003},
-                                         Case{UpdateRule::lars, 1003}));
+INSTANTIATE_TEST_SUITE_P(
+    Sizes, Rules,
+    testing::Combine(testing::ValuesIn(kDevices),
+                     testing::Values(Case{UpdateRule::adamw, 1}, Case{UpdateRule::adamw, 1003},
+                                     Case{UpdateRule::sgd, 17}, Case{UpdateRule::sgd, 1003},
+                                     Case{UpdateRule::momentum, 1003},
+                                     Case{UpdateRule::lars, 1003})),
+    [](const auto& test) {
+      return fmt::format("{}_{}_{}", std::get<Device>(test.param).name,
+                         static_cast<int>(std::get<Case>(test.param).rule),
+                         std::get<Case>(test.param).size);
+    });
 
-TEST(Update, LeavesOutWhatIsFrozenAndCountsFromItsThaw) {
+TEST_P(Update, LeavesOutWhatIsFrozenAndCountsFromItsThaw) {
   // The second segment begins two updates late, with the gradients that the first began with.
   const std::vector<UpdateSegment> segments{{0, 4, true}, {64, 4, true, /*frozen_steps=*/2}};
   std::vector<float> p(68), g(68), m(68), v(68);
@@ -124,23 +151,23 @@ TEST(Update, LeavesOutWhatIsFrozenAndCountsFromItsThaw) {
   for (int64_t t = 1; t <= 4; ++t) {
     set(g, 0, 0.1f * static_cast<float>(t));
     set(g, 64, 0.1f * static_cast<float>(t - 2));
-    update(
+    kernels_.update(
         segments, {.rule = UpdateRule::adamw},
         {.step = t, .learning_rate = 0.1, .weight_decay = 0.1},
-        squared_norms(segments, g.data(), 1.0),
+        kernels_.norms(segments, g.data(), 1.0),
         {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data()});
     first.push_back(p[0]);
     EXPECT_EQ(p[64], t <= 2 ? 1.0f : first[static_cast<size_t>(t - 3)]) << t;
   }
 }
 
-TEST(Update, LeavesTheGapsBetweenSegmentsAlone) {
+TEST_P(Update, LeavesTheGapsBetweenSegmentsAlone) {
   const std::vector<UpdateSegment> segments{{0, 5, true}, {64, 70, true}};
   std::vector<float> p(192, 1.0f), g(192, 1.0f), m(192), v(192);
-  update(segments, {.rule = UpdateRule::lamb},
-         {.step = 1, .learning_rate = 0.1, .weight_decay = 0.1},
-         squared_norms(segments, g.data(), 1.0),
-         {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data()});
+  kernels_.update(
+      segments, {.rule = UpdateRule::lamb}, {.step = 1, .learning_rate = 0.1, .weight_decay = 0.1},
+      kernels_.norms(segments, g.data(), 1.0),
+      {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data()});
   for (size_t i = 0; i < p.size(); ++i) {
     const bool inside = i < 5 || (i >= 64 && i < 134);
     EXPECT_EQ(p[i] != 1.0f, inside) << i;

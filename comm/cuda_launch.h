@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <string>
+#include <utility>
+
+#include "comm/error.h"
+
+namespace lockstep::comm {
+
+/// Throws CollectiveError (E404) where CUDA refused a call.
+inline void check_cuda(cudaError_t result, const char* call) {
+  if (result == cudaSuccess) return;
+  throw CollectiveError("E404", std::string(call) + " failed: " + cudaGetErrorString(result));
+}
+
+/// Starts a kernel of `blocks` blocks of `threads` threads on the default stream. Plain C++, so
+/// that kernels also compile for the emulation that tests run them by (tests/cuda).
+template <typename... Parameters, typename... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), dim3 blocks, dim3 threads,
+            Arguments&&... arguments) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = blocks;
+  config.blockDim = threads;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...), name);
+}
+
+/// Memory of the current device for as long as the launches before its end need it.
+template <typename Value>
+class DeviceArray {
+ public:
+  explicit DeviceArray(size_t count) {
+    check_cuda(cudaMallocAsync(reinterpret_cast<void**>(&data_), count * sizeof(Value), nullptr),
+               "cudaMallocAsync");
+  }
+  ~DeviceArray() { cudaFreeAsync(data_, nullptr); }
+  DeviceArray(const DeviceArray&) = delete;
+  DeviceArray& operator=(const DeviceArray&) = delete;
+  Value* data() { return data_; }
+
+ private:
+  Value* data_ = nullptr;
+};
+
+}  // namespace lockstep::comm
