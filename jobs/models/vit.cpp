@@ -8,7 +8,6 @@
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/upsample_bicubic2d.h>
 
@@ -93,39 +92,11 @@ Vit::Stream Vit::embed(const std::vector<at::Tensor>& crops) const {
 // Where in x the class tokens are.
 at::Tensor Vit::Stream::class_rows() const {
   std::vector<at::Tensor> parts;
-  for (const Group& group : groups) {
+  for (const TokenGroup& group : groups) {
     parts.push_back(at::arange(group.begin, group.begin + group.rows(), group.tokens,
                                x.options().dtype(at::kLong)));
   }
   return at::cat(parts);
-}
-
-// The heads of each group [pictures, heads, tokens, dim of a head], of rows [all tokens, dim].
-// Views, taken apart along whole dimensions: backward puts them together by one copy, without zeros
-// to add to.
-std::vector<at::Tensor> Vit::heads(const at::Tensor& rows, const std::vector<Group>& groups) const {
-  std::vector<int64_t> lengths;
-  for (const Group& group : groups) lengths.push_back(group.rows());
-  std::vector<at::Tensor> parts = rows.split_with_sizes(lengths);
-  for (size_t i = 0; i < parts.size(); ++i) {
-    parts[i] =
-        parts[i]
-            .view({groups[i].pictures, groups[i].tokens, shape_.heads, shape_.dim / shape_.heads})
-            .transpose(1, 2);
-  }
-  return parts;
-}
-
-// What the queries of each group find among its keys, as rows [all queries, dim].
-at::Tensor Vit::attend(const std::vector<at::Tensor>& queries, const std::vector<at::Tensor>& keys,
-                       const std::vector<at::Tensor>& values) const {
-  std::vector<at::Tensor> parts;
-  for (size_t i = 0; i < queries.size(); ++i) {
-    parts.push_back(at::scaled_dot_product_attention(queries[i], keys[i], values[i])
-                        .transpose(1, 2)
-                        .reshape({-1, shape_.dim}));
-  }
-  return parts.size() == 1 ? parts.front() : at::cat(parts);
 }
 
 at::Tensor Vit::perceive(const Block& block, const at::Tensor& x, const at::Tensor& scales) const {
@@ -135,11 +106,8 @@ at::Tensor Vit::perceive(const Block& block, const at::Tensor& x, const at::Tens
 
 void Vit::apply(const Block& block, Stream& stream, const at::Tensor& scales1,
                 const at::Tensor& scales2) const {
-  const std::vector<at::Tensor> qkv = linear(norm(stream.x, block.norm1), block.qkv, compute_type_)
-                                          .view({-1, 3, shape_.dim})
-                                          .unbind(1);
-  const at::Tensor seen = attend(heads(qkv[0], stream.groups), heads(qkv[1], stream.groups),
-                                 heads(qkv[2], stream.groups));
+  const at::Tensor qkv = linear(norm(stream.x, block.norm1), block.qkv, compute_type_);
+  const at::Tensor seen = attention(qkv, stream.groups, shape_.heads);
   stream.x = add_branch(stream.x, linear(seen, block.projection, compute_type_), scales1);
   stream.x = perceive(block, stream.x, scales2);
 }
@@ -153,12 +121,8 @@ at::Tensor Vit::apply_last(const Block& block, const Stream& stream, const at::T
   const std::vector<at::Tensor> biases = block.qkv.bias.split_with_sizes(lengths);
   const at::Tensor rows = stream.class_rows();
   const at::Tensor q = linear(normed.index_select(0, rows), {weights[0], biases[0]}, compute_type_);
-  const std::vector<at::Tensor> kv =
-      linear(normed, {weights[1], biases[1]}, compute_type_).view({-1, 2, shape_.dim}).unbind(1);
-  std::vector<Group> alone = stream.groups;
-  for (Group& group : alone) group.tokens = 1;
-  const at::Tensor seen =
-      attend(heads(q, alone), heads(kv[0], stream.groups), heads(kv[1], stream.groups));
+  const at::Tensor kv = linear(normed, {weights[1], biases[1]}, compute_type_);
+  const at::Tensor seen = attention_of_one(q, kv, stream.groups, shape_.heads);
   const at::Tensor x = add_branch(stream.x.index_select(0, rows),
                                   linear(seen, block.projection, compute_type_), scales1);
   return perceive(block, x, scales2);
@@ -168,7 +132,7 @@ at::Tensor Vit::apply_last(const Block& block, const Stream& stream, const at::T
 at::Tensor Vit::Stream::spread(const at::Tensor& scales) const {
   std::vector<at::Tensor> parts;
   int64_t picture = 0;
-  for (const Group& group : groups) {
+  for (const TokenGroup& group : groups) {
     parts.push_back(scales.narrow(1, picture, group.pictures)
                         .unsqueeze(2)
                         .expand({scales.size(0), group.pictures, group.tokens})

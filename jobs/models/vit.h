@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "jobs/models/attention.h"
 #include "jobs/models/layers.h"
 #include "jobs/models/vit_shapes.h"
 #include "jobs/tensors.h"
@@ -41,15 +42,10 @@ class Vit {
   struct Block {
     Affine norm1, qkv, projection, norm2, fc1, fc2;
   };
-  // Pictures of one size within the rows of all tokens.
-  struct Group {
-    int64_t begin, pictures, tokens;
-    int64_t rows() const { return pictures * tokens; }
-  };
   // [all tokens, dim] and whose they are.
   struct Stream {
     at::Tensor x;
-    std::vector<Group> groups;
+    std::vector<TokenGroup> groups;
     at::Tensor class_rows() const;
     at::Tensor spread(const at::Tensor& scales) const;
   };
@@ -61,9 +57,6 @@ class Vit {
   at::Tensor apply_last(const Block& block, const Stream& stream, const at::Tensor& scales1,
                         const at::Tensor& scales2) const;
   at::Tensor perceive(const Block& block, const at::Tensor& x, const at::Tensor& scales) const;
-  std::vector<at::Tensor> heads(const at::Tensor& rows, const std::vector<Group>& groups) const;
-  at::Tensor attend(const std::vector<at::Tensor>& queries, const std::vector<at::Tensor>& keys,
-                    const std::vector<at::Tensor>& values) const;
   at::Tensor norm(const at::Tensor& x, const Affine& layer) const;
 
   VitShape shape_;
