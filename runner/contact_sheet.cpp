@@ -43,7 +43,7 @@ struct Pictures {
         kind(field.kind),
         values(arrays[index].data()) {
     if (!field.operations) return;
-    operations = array_of<pixels::CropOperations>(arrays, field.operations->field).data() +
+    operations = jobs::array_of<pixels::CropOperations>(arrays, field.operations->field).data() +
                  field.operations->column;
     stride = field.operations->columns;
   }
