@@ -85,7 +85,7 @@ __device__ unsigned block_sum(unsigned value) {
 }
 
 // As contrast meets the crop: after what is drawn before it.
-__global__ void luma_kernel(CropBatch crops, unsigned* sums) {
+__global__ void luma_kernel(const __grid_constant__ CropBatch crops, unsigned* sums) {
   const CropOperations& operations = operations_of(crops);
   const int contrast = place_of_contrast(operations);
   if (contrast == 4) return;
@@ -127,9 +127,19 @@ __device__ uint8_t blurred(const uint8_t* line, int step, int length, int place,
   return pixels::box_blurred(sum, edges, box);
 }
 
-// A block a row. Writes values where nothing is left to do, else bytes blurred along the row.
+// A level that is not finished waits in the place of its value: both kinds hold 0 to 255 exactly.
 template <typename Value>
-__global__ void rows_kernel(CropBatch crops, const unsigned* sums, uint8_t* half_blurred,
+__device__ Value waiting(uint8_t level) {
+  return pixels::as<Value>(static_cast<float>(level));
+}
+__device__ uint8_t level_of(float waiting) { return static_cast<uint8_t>(waiting); }
+__device__ uint8_t level_of(pixels::BFloat16 waiting) {
+  return static_cast<uint8_t>(pixels::to_float(waiting));
+}
+
+// A block a row. What is blurred along the row waits for the columns.
+template <typename Value>
+__global__ void rows_kernel(const __grid_constant__ CropBatch crops, const unsigned* sums,
                             Value* out) {
   __shared__ uint8_t lines[2][3 * kMostSide];
   const CropOperations& operations = operations_of(crops);
@@ -154,17 +164,14 @@ __global__ void rows_kernel(CropBatch crops, const unsigned* sums, uint8_t* half
   }
   const uint8_t* line = lines[passes % 2];
   for (int i = static_cast<int>(threadIdx.x); i < bytes; i += kThreads) {
-    if (passes > 0) {
-      half_blurred[row + i] = line[i];
-    } else {
-      out[row + i] = finished<Value>(line[i], i % 3, operations, crops.normalisation);
-    }
+    out[row + i] = passes > 0 ? waiting<Value>(line[i])
+                              : finished<Value>(line[i], i % 3, operations, crops.normalisation);
   }
 }
 
 // A block a strip from the first row to the last.
 template <typename Value>
-__global__ void columns_kernel(CropBatch crops, const uint8_t* half_blurred, Value* out) {
+__global__ void columns_kernel(const __grid_constant__ CropBatch crops, Value* out) {
   __shared__ uint8_t strips[2][kMostSide * kStrip];
   const CropOperations& operations = operations_of(crops);
   const BoxBlur& box = operations.blur;
@@ -176,7 +183,7 @@ __global__ void columns_kernel(CropBatch crops, const uint8_t* half_blurred, Val
   const int rows = in_row < bytes ? height : 0;  // of this thread's column
   const int64_t corner = int64_t{blockIdx.x} * height * bytes + in_row;
   for (int y = first; y < rows; y += step) {
-    strips[0][y * kStrip + column] = half_blurred[corner + int64_t{y} * bytes];
+    strips[0][y * kStrip + column] = level_of(out[corner + int64_t{y} * bytes]);
   }
   __syncthreads();
   for (int pass = 0; pass < BoxBlur::kPasses; ++pass) {
@@ -202,16 +209,14 @@ void augment(const CropBatch& crops, Value* out) {
   const auto count = static_cast<unsigned>(crops.count);
   const int pixels = crops.height * crops.width;
   comm::DeviceArray<unsigned> sums(count);
-  comm::DeviceArray<uint8_t> half_blurred(size_t{3} * count * static_cast<size_t>(pixels));
   comm::check_cuda(cudaMemsetAsync(sums.data(), 0, count * sizeof(unsigned), nullptr),
                    "cudaMemsetAsync");
   comm::launch("luma_kernel", luma_kernel, dim3(count, blocks_for(pixels, kPixelsAdded)), kThreads,
                crops, sums.data());
   comm::launch("rows_kernel", rows_kernel<Value>, dim3(count, static_cast<unsigned>(crops.height)),
-               kThreads, crops, sums.data(), half_blurred.data(), out);
+               kThreads, crops, sums.data(), out);
   comm::launch("columns_kernel", columns_kernel<Value>,
-               dim3(count, blocks_for(3 * crops.width, kStrip)), kThreads, crops,
-               half_blurred.data(), out);
+               dim3(count, blocks_for(3 * crops.width, kStrip)), kThreads, crops, out);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <type_traits>
 
 #include "jobs/pixels/blur.h"
 #include "jobs/pixels/image.h"
@@ -23,6 +24,7 @@ struct CropOperations {
   int32_t hue_shift = 0;  // places of the wheel
   BoxBlur blur;
 };
+static_assert(std::is_trivially_copyable_v<CropOperations>);
 
 /// Does all of it.
 Image augment(Image image, const CropOperations& operations);
