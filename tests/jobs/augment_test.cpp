@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "jobs/dino/multi_crop.h"
@@ -178,6 +180,11 @@ TEST_P(Augment, HuesOfManyColours) {
 
 TEST_P(Augment, NothingAtAll) {
   GetParam().augment({.width = 4}, CropValues(static_cast<float*>(nullptr)));
+}
+
+TEST(AugmentOnGpu, RefusesSidesPastItsSharedMemory) {
+  EXPECT_THROW(augment_crops_cuda({.count = 1, .height = 8, .width = 1025}, CropValues()),
+               std::invalid_argument);
 }
 
 // --- Whole batches
