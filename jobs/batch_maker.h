@@ -16,15 +16,35 @@ namespace lockstep::jobs {
 /// as their shape says.
 struct Field {
   enum class Kind { float32, bfloat16, int64, uint8 };
+  /// Where the operations lie that are still to be done to pictures, and what comes out: those of
+  /// row b are element `column` of row b of another field, [B, columns] of pixels::CropOperations.
+  struct OperationsLeft {
+    size_t field, column, columns;
+    Kind result;  // float32 or bfloat16
+  };
+
   std::string name;
   Kind kind = Kind::float32;
   std::vector<int64_t> shape;
   bool scratch = false;  // only for the maker's own use between sample and shard: never handed on
   /// Of pictures that come as uint8: what is left for the device to do.
   std::optional<pixels::Normalisation> normalisation = std::nullopt;
+  /// Of those that are not augmented either.
+  std::optional<OperationsLeft> operations = std::nullopt;
 
   /// What a network is shown: [B, C, H, W].
   bool is_pictures() const { return shape.size() == 4 && !scratch; }
+};
+
+/// As which pictures are asked of a maker: as float32 or bfloat16, normalised, or as uint8 with
+/// their normalisation beside them. `device_augments`: resized crops in uint8 with all that follows
+/// beside them, of which the device makes `kind`.
+struct PictureForm {
+  constexpr PictureForm(Field::Kind kind_, bool device_augments_ = false)
+      : kind(kind_), device_augments(device_augments_) {}
+
+  Field::Kind kind;
+  bool device_augments;
 };
 
 /// Which draw of which picture: with the seed it decides every random number of a sample.

@@ -69,9 +69,8 @@ class JobRecipe {
   virtual bool keeps_average() const = 0;
   /// False: the average is the model, as DINO's teacher, and it alone is evaluated and exported.
   virtual bool evaluates_parameters() const = 0;
-  /// `pictures` normalised, in float32 or bfloat16, or as uint8 with their normalisation beside
-  /// them.
-  virtual std::unique_ptr<BatchMaker> training_batches(Field::Kind pictures) const = 0;
+  /// `pictures.device_augments` only where the job's traits say so.
+  virtual std::unique_ptr<BatchMaker> training_batches(PictureForm pictures) const = 0;
   virtual std::unique_ptr<BatchMaker> evaluation_batches() const = 0;
   /// The first is what is done in the course of a run.
   virtual std::vector<EvaluationTask> evaluation_tasks() const = 0;
@@ -99,7 +98,8 @@ struct RunnerDefaults {
 /// What is known of a job before its keys are read.
 struct JobTraits {
   std::string name;
-  bool needs_labels = true;  // to be trained, that is; false: a folder of pictures is enough
+  bool needs_labels = true;      // to be trained, that is; false: a folder of pictures is enough
+  bool device_augments = false;  // whether it can leave that to the device
   RunnerDefaults defaults;
 };
 

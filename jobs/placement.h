@@ -18,7 +18,7 @@ struct Placement {
   int gpu = -1;  // index of the device; -1: the processor
   FastPaths fast;
   /// As which the training batches' pictures come.
-  Field::Kind pictures = Field::Kind::float32;
+  PictureForm pictures = Field::Kind::float32;
 };
 
 }  // namespace lockstep::jobs

@@ -1,6 +1,7 @@
 #include "runner/batch_tensors.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
 
 namespace lockstep::runner {
@@ -34,8 +35,9 @@ at::Tensor on(at::Device device, std::array<float, 3> values) {
 
 }  // namespace
 
-BatchTensors::BatchTensors(const std::vector<jobs::Field>& fields, at::Device device)
-    : fields_(fields), device_(device) {
+BatchTensors::BatchTensors(const std::vector<jobs::Field>& fields, at::Device device,
+                           jobs::AugmentCrops augment)
+    : fields_(fields), device_(device), augment_(augment) {
   for (const jobs::Field& field : fields) {
     Normaliser& normaliser = normalisers_.emplace_back();
     if (!field.normalisation) continue;
@@ -46,15 +48,44 @@ BatchTensors::BatchTensors(const std::vector<jobs::Field>& fields, at::Device de
 }
 
 jobs::Tensors BatchTensors::of(const jobs::ShardArrays& arrays) const {
+  std::vector<at::Tensor> on_device;  // all of them before work on some begins
+  for (size_t i = 0; i < fields_.size(); ++i) {
+    on_device.push_back(fields_[i].scratch ? at::Tensor()
+                                           : view_of(fields_[i], arrays[i].data()).to(device_));
+  }
   jobs::Tensors tensors;
   for (size_t i = 0; i < fields_.size(); ++i) {
     if (fields_[i].scratch) continue;
-    at::Tensor tensor = view_of(fields_[i], arrays[i].data()).to(device_);
-    if (const auto& [divisor, mean, deviation] = normalisers_[i]; divisor.defined())
+    at::Tensor tensor = on_device[i];
+    if (const auto& left = fields_[i].operations) {
+      tensor = augmented(fields_[i], tensor, on_device[left->field]);
+    } else if (const auto& [divisor, mean, deviation] = normalisers_[i]; divisor.defined()) {
       tensor = tensor.to(at::kFloat).div_(divisor).sub_(mean).div_(deviation);
+    }
     tensors.add(fields_[i].name, tensor);
   }
   return tensors;
+}
+
+at::Tensor BatchTensors::augmented(const jobs::Field& field, const at::Tensor& crops,
+                                   const at::Tensor& operations) const {
+  const jobs::Field::OperationsLeft& left = *field.operations;
+  const at::Tensor out = at::empty_like(crops, crops.options().dtype(type_of(left.result)));
+  const auto* rows =
+      reinterpret_cast<const pixels::CropOperations*>(operations.const_data_ptr<uint8_t>());
+  const jobs::CropBatch batch{.count = field.shape[0],
+                              .height = static_cast<int>(field.shape[2]),
+                              .width = static_cast<int>(field.shape[3]),
+                              .rgb = crops.const_data_ptr<uint8_t>(),
+                              .operations = rows + left.column,
+                              .stride = static_cast<int64_t>(left.columns),
+                              .normalisation = *field.normalisation};
+  if (left.result == jobs::Field::Kind::float32) {
+    augment_(batch, out.mutable_data_ptr<float>());
+  } else {
+    augment_(batch, static_cast<pixels::BFloat16*>(out.mutable_data_ptr()));
+  }
+  return out;
 }
 
 }  // namespace lockstep::runner

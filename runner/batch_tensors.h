@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "jobs/batch_maker.h"
+#include "jobs/kernels/augment.h"
 #include "jobs/tensors.h"
 
 namespace lockstep::runner {
@@ -12,11 +13,13 @@ namespace lockstep::runner {
 /// Makes tensors on a device of the arrays of a shard's batch, scratch fields left out. One thread.
 class BatchTensors {
  public:
-  BatchTensors(const std::vector<jobs::Field>& fields, at::Device device);
+  /// `augment` is that of the device.
+  BatchTensors(const std::vector<jobs::Field>& fields, at::Device device,
+               jobs::AugmentCrops augment = &jobs::augment_crops);
 
   /// Pictures that come as uint8 are normalised on the device, in float32, to the bits that a
-  /// loader makes. All others are, on a processor, views of the arrays and live no longer than
-  /// these.
+  /// loader makes; those that are not augmented either are before. All others are, on a processor,
+  /// views of the arrays and live no longer than these.
   jobs::Tensors of(const jobs::ShardArrays& arrays) const;
 
   const std::vector<jobs::Field>& fields() const { return fields_; }
@@ -25,9 +28,13 @@ class BatchTensors {
   struct Normaliser {
     at::Tensor divisor, mean, deviation;  // [3, 1, 1]; undefined where nothing is left to do
   };
+  at::Tensor augmented(const jobs::Field& field, const at::Tensor& crops,
+                       const at::Tensor& operations) const;
+
   std::vector<jobs::Field> fields_;
   std::vector<Normaliser> normalisers_;  // of each field
   at::Device device_;
+  jobs::AugmentCrops augment_;
 };
 
 }  // namespace lockstep::runner

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 
+#include "jobs/pixels/crop_operations.h"
 #include "jobs/pixels/normalise.h"
 
 namespace lockstep::runner {
@@ -31,13 +33,20 @@ struct Pictures {
   int count, height, width;
   jobs::Field::Kind kind;
   const std::byte* values;
+  const pixels::CropOperations* operations = nullptr;  // still to be done, of the first picture
+  size_t stride = 1;
 
-  Pictures(const jobs::Field& field, std::span<const std::byte> bytes)
+  Pictures(const jobs::Field& field, size_t index, const jobs::ShardArrays& arrays)
       : count(static_cast<int>(field.shape[0])),
         height(static_cast<int>(field.shape[2])),
         width(static_cast<int>(field.shape[3])),
         kind(field.kind),
-        values(bytes.data()) {}
+        values(arrays[index].data()) {
+    if (!field.operations) return;
+    operations = jobs::array_of<pixels::CropOperations>(arrays, field.operations->field).data() +
+                 field.operations->column;
+    stride = field.operations->columns;
+  }
 
   uint8_t level(ptrdiff_t i) const {
     if (kind == jobs::Field::Kind::uint8) return static_cast<uint8_t>(values[i]);
@@ -48,12 +57,17 @@ struct Pictures {
                     channel);
   }
 
+  pixels::Image picture(int index) const {
+    pixels::Image image(width, height);
+    auto at = static_cast<ptrdiff_t>(index) * static_cast<ptrdiff_t>(image.rgb.size());
+    for (uint8_t& byte : image.rgb) byte = level(at++);
+    if (operations == nullptr) return image;
+    return pixels::augment(std::move(image), operations[static_cast<size_t>(index) * stride]);
+  }
+
   void draw(int index, int left, int top, pixels::Image& sheet) const {
-    ptrdiff_t at = ptrdiff_t{index} * height * width * 3;
-    for (int y = 0; y < height; ++y) {
-      uint8_t* out = sheet.at(left, top + y);
-      for (int k = 0; k < 3 * width; ++k) out[k] = level(at++);
-    }
+    const pixels::Image image = picture(index);
+    for (int y = 0; y < height; ++y) std::copy_n(image.row(y), 3 * width, sheet.at(left, top + y));
   }
 };
 
@@ -93,7 +107,7 @@ pixels::Image contact_sheet(const std::vector<jobs::Field>& fields,
                             const jobs::ShardArrays& arrays) {
   std::vector<Pictures> pictures;
   for (size_t i = 0; i < fields.size(); ++i) {
-    if (fields[i].is_pictures()) pictures.emplace_back(fields[i], arrays[i]);
+    if (fields[i].is_pictures()) pictures.emplace_back(fields[i], i, arrays);
   }
   return pictures.size() == 1 ? sheet_of_pictures(pictures.front()) : sheet_of_crops(pictures);
 }

@@ -17,6 +17,9 @@ struct Device {
   const GpuPlugin* gpu = nullptr;  // null on a processor
 
   UpdateKernels kernels() const { return gpu == nullptr ? UpdateKernels{} : gpu->update_kernels; }
+  jobs::AugmentCrops augment_crops() const {
+    return gpu == nullptr ? &jobs::augment_crops : gpu->augment_crops;
+  }
 };
 
 /// Chooses the device, a GPU where every rank of the node can have its own, and sets threads and

@@ -115,6 +115,25 @@ CacheOptions read_cache(Recipe& recipe) {
           .bytes = recipe.integer("data.cache_bytes", 0, {0, 1e15})};
 }
 
+jobs::PictureForm read_pictures(Recipe& recipe, const jobs::JobTraits& job,
+                                jobs::Precision precision) {
+  using Kind = jobs::Field::Kind;
+  const Kind normalised = precision == jobs::Precision::bf16 ? Kind::bfloat16 : Kind::float32;
+  const auto on_device = [&recipe](const char* key) {
+    return recipe.text(key, "loader", {"loader", "device"}) == "device";
+  };
+  const bool normalises = on_device("data.normalise");
+  if (!on_device("data.augment")) return normalises ? Kind::uint8 : normalised;
+  if (!job.device_augments) {
+    recipe.refuse(
+        "data.augment",
+        fmt::format("the pictures of the job '{}' are augmented by the loader alone", job.name),
+        "data.normalise = \"device\", or no data.augment");
+  }
+  recipe.resolve("data.normalise", "device");  // comes with it
+  return {normalised, /*device_augments=*/true};
+}
+
 MonitoringOptions read_monitoring(Recipe& recipe) {
   MonitoringOptions options{
       .address = recipe.text("monitoring.address", "0.0.0.0"),
@@ -177,11 +196,7 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
     recipe.refuse("data.fast_decode", "pictures that are kept decoded are decoded whole",
                   "data.cache = \"files\", or no data.fast_decode");
   }
-  if (recipe.text("data.normalise", "loader", {"loader", "device"}) == "device") {
-    options.pictures = jobs::Field::Kind::uint8;
-  } else if (options.precision == jobs::Precision::bf16) {
-    options.pictures = jobs::Field::Kind::bfloat16;
-  }
+  options.pictures = read_pictures(recipe, job, options.precision);
 
   options.batch_size = recipe.integer("batch.size", job.defaults.batch_size, {1, 1e7});
   options.shards = recipe.integer("batch.shards", 0, {0, 65536});

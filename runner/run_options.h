@@ -63,7 +63,7 @@ struct RunOptions {
   int data_threads = 0;           // 0: as many as this rank has cores
   CacheOptions cache;
   bool fast_decode = false;
-  jobs::Field::Kind pictures = jobs::Field::Kind::float32;  // as which they come to the device
+  jobs::PictureForm pictures = jobs::Field::Kind::float32;  // as which they come to the device
   int64_t batch_size = 0;
   int64_t shards = 0;
   int compute_threads = 0;  // of each rank

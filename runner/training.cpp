@@ -28,7 +28,7 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
       fault_(Fault::from_environment(world.rank())),
       loader_options_(loader_options(plan.options, world, device)),
       batch_tensors_(model.job->training_batches().fields(plan.sampler.shard_batch_size()),
-                     device_of(device.placement)),
+                     device_of(device.placement), device.augment_crops()),
       step_(*model.job, model.arenas, plan.options.update, device.kernels(),
             arena_communicator(device, world.communicator(), gpu_communicator_),
             plan.options.shards),

@@ -182,7 +182,7 @@ Architecture DinoRecipe::architecture() const {
           .formats = {"timm", "dino", "safetensors"}};
 }
 
-std::unique_ptr<BatchMaker> DinoRecipe::training_batches(Field::Kind pictures) const {
+std::unique_ptr<BatchMaker> DinoRecipe::training_batches(PictureForm pictures) const {
   return make_multi_crop(crops_, pictures);
 }
 std::unique_ptr<BatchMaker> DinoRecipe::evaluation_batches() const {
@@ -213,6 +213,7 @@ std::vector<Schedule> DinoRecipe::schedules(const Timeline& timeline) const {
 JobTraits dino_traits() {
   return {.name = "dino",
           .needs_labels = false,
+          .device_augments = true,
           .defaults = {.batch_size = 512,
                        .optimizer = "adamw",
                        .learning_rate = 5e-4,

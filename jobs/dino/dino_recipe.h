@@ -20,7 +20,7 @@ class DinoRecipe final : public JobRecipe {
   int64_t repeats() const override { return 1; }
   bool keeps_average() const override { return true; }
   bool evaluates_parameters() const override { return false; }
-  std::unique_ptr<BatchMaker> training_batches(Field::Kind pictures) const override;
+  std::unique_ptr<BatchMaker> training_batches(PictureForm pictures) const override;
   std::unique_ptr<BatchMaker> evaluation_batches() const override;
   std::vector<EvaluationTask> evaluation_tasks() const override;
   std::vector<Schedule> schedules(const Timeline& timeline) const override;

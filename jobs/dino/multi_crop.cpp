@@ -6,8 +6,7 @@
 #include <utility>
 
 #include "jobs/evaluation_batches.h"
-#include "jobs/pixels/blur.h"
-#include "jobs/pixels/colour.h"
+#include "jobs/pixels/crop_operations.h"
 #include "jobs/pixels/crops.h"
 #include "jobs/pixels/decode.h"
 #include "jobs/pixels/hue.h"
@@ -19,12 +18,14 @@
 namespace lockstep::jobs {
 namespace {
 
+using pixels::CropOperations;
+
 constexpr std::array<double, 2> kRatio{3.0 / 4.0, 4.0 / 3.0};
 constexpr double kFlip = 0.5;
 constexpr double kJitter = 0.8;
 constexpr double kGreyscale = 0.2;
 constexpr std::array<double, 2> kBlurRadius{0.1, 2.0};
-constexpr int kSolarizeThreshold = 128;
+constexpr uint16_t kSolarizeThreshold = 128;
 
 // What the crops of one picture differ in.
 struct View {
@@ -35,50 +36,35 @@ struct View {
 };
 
 // torchvision's ColorJitter(0.4, 0.4, 0.2, 0.1): the four in any order.
-pixels::Image jitter(pixels::Image image, Random& random) {
-  std::array<int, 4> order{0, 1, 2, 3};
+void draw_jitter(Random& random, CropOperations& operations) {
+  using enum CropOperations::Jitter;
+  auto& order = operations.jitter = {brightness, contrast, saturation, hue};
   for (int64_t i = 3; i > 0; --i) {
     std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(random.integer(0, i + 1))]);
   }
-  const double brightness = random.uniform(0.6, 1.4);
-  const double contrast = random.uniform(0.6, 1.4);
-  const double saturation = random.uniform(0.8, 1.2);
-  const double hue = random.uniform(-0.1, 0.1);
-  for (const int operation : order) {
-    switch (operation) {
-      case 0:
-        image = pixels::brightness(image, brightness);
-        break;
-      case 1:
-        image = pixels::contrast(image, contrast);
-        break;
-      case 2:
-        image = pixels::colour(image, saturation);
-        break;
-      default:
-        image = pixels::hue(image, hue);
-        break;
-    }
-  }
-  return image;
+  operations.brightness = static_cast<float>(random.uniform(0.6, 1.4));
+  operations.contrast = static_cast<float>(random.uniform(0.6, 1.4));
+  operations.saturation = static_cast<float>(random.uniform(0.8, 1.2));
+  operations.hue_shift = pixels::hue_shift(random.uniform(-0.1, 0.1));
 }
 
-pixels::Image augment(pixels::Image image, const View& view, Random& random) {
-  if (random.chance(kFlip)) image = pixels::flip_horizontal(image);
-  if (random.chance(kJitter)) image = jitter(std::move(image), random);
-  if (random.chance(kGreyscale)) image = pixels::greyscale(image);
+CropOperations draw_operations(const View& view, Random& random) {
+  CropOperations operations;
+  operations.flips = random.chance(kFlip) ? 1 : 0;
+  if (random.chance(kJitter)) draw_jitter(random, operations);
+  operations.greyscale = random.chance(kGreyscale) ? 1 : 0;
   if (random.chance(view.blur)) {
-    image = pixels::gaussian_blur(image, random.uniform(kBlurRadius[0], kBlurRadius[1]));
+    operations.blur = pixels::box_of_gaussian(random.uniform(kBlurRadius[0], kBlurRadius[1]));
   }
   if (view.solarize > 0.0 && random.chance(view.solarize)) {
-    image = pixels::solarize(image, kSolarizeThreshold);
+    operations.solarize_threshold = kSolarizeThreshold;
   }
-  return image;
+  return operations;
 }
 
 class MultiCrop final : public BatchMaker {
  public:
-  MultiCrop(const MultiCropOptions& options, Field::Kind pictures)
+  MultiCrop(const MultiCropOptions& options, PictureForm pictures)
       : seed_(options.seed), fast_decode_(options.fast_decode), pictures_(pictures) {
     views_.push_back({options.global_size, options.global_scale, 1.0, 0.0});
     views_.push_back({options.global_size, options.global_scale, 0.1, 0.2});
@@ -88,14 +74,22 @@ class MultiCrop final : public BatchMaker {
   }
 
   std::vector<Field> fields(int64_t batch_size) const override {
+    const size_t views = views_.size();
     std::vector<Field> fields;
-    for (const View& view : views_) {
-      fields.push_back({"crops." + std::to_string(fields.size()),
-                        pictures_,
-                        {batch_size, 3, view.size, view.size}});
-      if (pictures_ == Field::Kind::uint8) fields.back().normalisation = pixels::kTorchvision;
+    for (size_t i = 0; i < views; ++i) {
+      const int64_t size = views_[i].size;
+      Field& field = fields.emplace_back(
+          Field{"crops." + std::to_string(i), kind_of_slot(), {batch_size, 3, size, size}});
+      if (field.kind == Field::Kind::uint8) field.normalisation = pixels::kTorchvision;
+      if (!pictures_.device_augments) continue;
+      field.operations = {
+          .field = operations_field(), .column = i, .columns = views, .result = pictures_.kind};
     }
     fields.push_back({"samples", Field::Kind::int64, {batch_size}});
+    if (pictures_.device_augments) {
+      const auto row_bytes = static_cast<int64_t>(views * sizeof(CropOperations));
+      fields.push_back({"operations", Field::Kind::uint8, {batch_size, row_bytes}});
+    }
     return fields;
   }
 
@@ -123,7 +117,13 @@ class MultiCrop final : public BatchMaker {
       pixels::Image image =
           pixels::resize(part.image, part.place_of(boxes[i]), size, size, pixels::Filter::bicubic);
       clock.end_of(seconds.resample);
-      image = augment(std::move(image), views_[crop], randoms[i]);
+      const CropOperations operations = draw_operations(views_[crop], randoms[i]);
+      if (pictures_.device_augments) {
+        const auto place = static_cast<size_t>(index) * views_.size() + crop;
+        array_of<CropOperations>(arrays, operations_field())[place] = operations;
+      } else {
+        image = pixels::augment(std::move(image), operations);
+      }
       put(image, arrays, crop, index);
       array_of<int64_t>(arrays, views_.size())[index] = key.sample;
       clock.end_of(seconds.operations);
@@ -133,13 +133,18 @@ class MultiCrop final : public BatchMaker {
   void finish_shard(const ShardKey&, int64_t, const ShardArrays&) const override {}
 
  private:
+  size_t operations_field() const { return views_.size() + 1; }  // after the samples
+  Field::Kind kind_of_slot() const {
+    return pictures_.device_augments ? Field::Kind::uint8 : pictures_.kind;
+  }
+
   void put(const pixels::Image& image, const ShardArrays& arrays, size_t field, int64_t row) const {
     const std::span<const uint8_t> rgb = image.rgb;
     const auto place = static_cast<size_t>(row) * rgb.size();
-    if (pictures_ == Field::Kind::bfloat16) {
+    if (kind_of_slot() == Field::Kind::bfloat16) {
       pixels::normalise_like_torchvision(rgb,
                                          array_of<pixels::BFloat16>(arrays, field).data() + place);
-    } else if (pictures_ == Field::Kind::float32) {
+    } else if (kind_of_slot() == Field::Kind::float32) {
       pixels::normalise_like_torchvision(rgb, array_of<float>(arrays, field).data() + place);
     } else {
       std::ranges::copy(rgb, array_of<uint8_t>(arrays, field).data() + place);
@@ -159,13 +164,13 @@ class MultiCrop final : public BatchMaker {
 
   uint64_t seed_;
   bool fast_decode_;
-  Field::Kind pictures_;
+  PictureForm pictures_;
   std::vector<View> views_;
 };
 
 }  // namespace
 
-std::unique_ptr<BatchMaker> make_multi_crop(const MultiCropOptions& options, Field::Kind pictures) {
+std::unique_ptr<BatchMaker> make_multi_crop(const MultiCropOptions& options, PictureForm pictures) {
   return std::make_unique<MultiCrop>(options, pictures);
 }
 

@@ -10,9 +10,10 @@ namespace lockstep::jobs {
 
 /// Training: two global and some local crops of each picture, which is decoded once, with the
 /// official augmentation (main_dino.py, DataAugmentationDINO; Pillow's and torchvision's pixels).
-/// Fields: crops.0 ... crops.N [B, 3, side, side] of the kind `pictures`, the two global first;
-/// samples [B].
-std::unique_ptr<BatchMaker> make_multi_crop(const MultiCropOptions& options, Field::Kind pictures);
+/// Fields: crops.0 ... crops.N [B, 3, side, side] as `pictures` says, the two global first; samples
+/// [B]; where the device augments, operations [B, bytes of a row's pixels::CropOperations]. The
+/// draws are the same in any form.
+std::unique_ptr<BatchMaker> make_multi_crop(const MultiCropOptions& options, PictureForm pictures);
 
 /// Evaluation (eval_knn.py): the short side resized, the centre cut out, normalised. Fields:
 /// images, labels [B], samples [B].

@@ -7,25 +7,15 @@
 #include <vector>
 
 #include "comm/clones.h"
+#include "jobs/pixels/rules.h"
 
 namespace lockstep::pixels {
 namespace {
 
-constexpr int kPasses = 3;
-constexpr uint32_t kOne = 1U << 24;  // weights have 24 binary places
-constexpr uint32_t kHalf = kOne / 2;
-
-/// 2 `reach` + 1 pixels of the full weight between two of a lesser one.
-struct Box1d {
-  int reach = 0;
-  uint32_t weight = 0;
-  uint32_t edge_weight = 0;
-};
-
 // Gwosdek et al., "Theoretical foundations of Gaussian convolution by extended box filtering",
 // (7), (11) and (14); in float32 where Pillow is.
 float box_radius(float deviation) {
-  const float variance = deviation * deviation / kPasses;
+  const float variance = deviation * deviation / BoxBlur::kPasses;
   const auto length = static_cast<float>(std::sqrt(12.0 * variance + 1.0));
   const auto whole = static_cast<float>(std::floor((length - 1.0) / 2.0));
   const float above = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance);
@@ -33,23 +23,15 @@ float box_radius(float deviation) {
   return whole + above / below;
 }
 
-Box1d make_box(float radius) {
-  Box1d box;
-  box.reach = static_cast<int>(radius);
-  box.weight = static_cast<uint32_t>(static_cast<float>(kOne) / (radius * 2 + 1));
-  box.edge_weight = (kOne - (2 * static_cast<uint32_t>(box.reach) + 1) * box.weight) / 2;
-  return box;
-}
-
 // `sums` moves one row down: `leaving` out of the box, where it is the edge above, `entering` in.
 LOCKSTEP_CLONES void blur_row(const uint8_t* __restrict leaving, const uint8_t* __restrict entering,
-                              const uint8_t* __restrict edge, Box1d box, size_t count,
+                              const uint8_t* __restrict edge, BoxBlur box, size_t count,
                               uint32_t* __restrict sums, uint8_t* __restrict out) {
   for (size_t i = 0; i < count; ++i) {
     const uint32_t sum = sums[i] + entering[i] - leaving[i];
     const uint32_t edges = uint32_t{leaving[i]} + edge[i];
     sums[i] = sum;
-    out[i] = static_cast<uint8_t>((sum * box.weight + edges * box.edge_weight + kHalf) >> 24);
+    out[i] = box_blurred(sum, edges, box);
   }
 }
 
@@ -59,7 +41,8 @@ LOCKSTEP_CLONES void add_row(const uint8_t* __restrict row, uint32_t times, size
 }
 
 // The border's pixels go on beyond it.
-void blur_columns_once(const Image& source, Box1d box, std::vector<uint32_t>& sums, Image& out) {
+void blur_columns_once(const Image& source, const BoxBlur& box, std::vector<uint32_t>& sums,
+                       Image& out) {
   const int last = source.height - 1, reach = box.reach;
   const auto row = [&](int y) { return source.row(std::clamp(y, 0, last)); };
   const size_t bytes = sums.size();
@@ -74,9 +57,9 @@ void blur_columns_once(const Image& source, Box1d box, std::vector<uint32_t>& su
 }
 
 /// `image` and `scratch` are of one size.
-void blur_columns(Image& image, Image& scratch, Box1d box) {
+void blur_columns(Image& image, Image& scratch, const BoxBlur& box) {
   std::vector<uint32_t> sums(static_cast<size_t>(image.width) * 3);
-  for (int pass = 0; pass < kPasses; ++pass) {
+  for (int pass = 0; pass < BoxBlur::kPasses; ++pass) {
     blur_columns_once(image, box, sums, scratch);
     std::swap(image, scratch);
   }
@@ -101,10 +84,18 @@ Image transposed(const Image& source) {
 
 }  // namespace
 
-Image gaussian_blur(const Image& source, double radius) {
+BoxBlur box_of_gaussian(double radius) {
   const float wide = box_radius(static_cast<float>(radius));
-  if (wide == 0.0f || source.rgb.empty()) return source;
-  const Box1d box = make_box(wide);
+  BoxBlur box;
+  if (wide == 0.0f) return box;
+  box.reach = static_cast<int>(wide);
+  box.weight = static_cast<uint32_t>(static_cast<float>(BoxBlur::kOne) / (wide * 2 + 1));
+  box.edge_weight = (BoxBlur::kOne - (2 * static_cast<uint32_t>(box.reach) + 1) * box.weight) / 2;
+  return box;
+}
+
+Image box_blur(const Image& source, const BoxBlur& box) {
+  if (box.weight == 0 || source.rgb.empty()) return source;
   // Along columns whole rows are added at once; so rows are blurred as columns of the transpose.
   Image image = transposed(source);
   Image scratch(image.width, image.height);
@@ -113,6 +104,10 @@ Image gaussian_blur(const Image& source, double radius) {
   scratch = Image(image.width, image.height);
   blur_columns(image, scratch, box);
   return image;
+}
+
+Image gaussian_blur(const Image& source, double radius) {
+  return box_blur(source, box_of_gaussian(radius));
 }
 
 }  // namespace lockstep::pixels

@@ -7,6 +7,7 @@
 
 #include "comm/clones.h"
 #include "jobs/pixels/planes.h"
+#include "jobs/pixels/rules.h"
 
 namespace lockstep::pixels {
 namespace {
@@ -41,7 +42,7 @@ LOCKSTEP_CLONES void mask_bytes(const uint8_t* from, uint8_t mask, size_t count,
 LOCKSTEP_CLONES void solarize_bytes(const uint8_t* from, uint8_t threshold, size_t count,
                                     uint8_t* to) {
   for (size_t i = 0; i < count; ++i) {
-    to[i] = from[i] < threshold ? from[i] : static_cast<uint8_t>(255 - from[i]);
+    to[i] = solarized(from[i], threshold);
   }
 }
 
@@ -94,14 +95,10 @@ Table flatten(const Histogram& counts) {
   return table;
 }
 
-// In float32, cut to bytes without rounding, as Pillow's Blend.c.
 LOCKSTEP_CLONES void blend_bytes(const uint8_t* from, const uint8_t* to, float factor, size_t count,
                                  uint8_t* out) {
   for (size_t i = 0; i < count; ++i) {
-    const int start = from[i];
-    const int way = to[i] - start;
-    const float value = static_cast<float>(start) + factor * static_cast<float>(way);
-    out[i] = static_cast<uint8_t>(std::clamp(static_cast<int>(value), 0, 255));
+    out[i] = blended(from[i], to[i], factor);
   }
 }
 
@@ -117,8 +114,7 @@ Image blend(const Image& degenerate, const Image& source, double factor) {
 LOCKSTEP_CLONES void blend_with_level(int level, const uint8_t* to, float factor, size_t count,
                                       uint8_t* out) {
   for (size_t i = 0; i < count; ++i) {
-    const float value = static_cast<float>(level) + factor * static_cast<float>(to[i] - level);
-    out[i] = static_cast<uint8_t>(std::clamp(static_cast<int>(value), 0, 255));
+    out[i] = blended(level, to[i], factor);
   }
 }
 
@@ -139,8 +135,7 @@ using Plane = std::array<uint8_t, kBlock>;
 LOCKSTEP_CLONES void luma_of_planes(const Plane& red, const Plane& green, const Plane& blue,
                                     Plane& luma) {
   for (size_t i = 0; i < kBlock; ++i) {
-    luma[i] =
-        static_cast<uint8_t>((19595 * red[i] + 38470 * green[i] + 7471 * blue[i] + 0x8000) >> 16);
+    luma[i] = luma_of(red[i], green[i], blue[i]);
   }
 }
 
@@ -241,8 +236,8 @@ Image contrast(const Image& source, double factor) {
   for_each_luma(source, [&sum](const Plane& luma, size_t, size_t count) {
     sum = std::accumulate(luma.begin(), luma.begin() + count, sum);
   });
-  const double mean = static_cast<double>(sum) / static_cast<double>(source.rgb.size() / 3);
-  return blend(static_cast<uint8_t>(mean + 0.5), source, factor);
+  const auto pixels = static_cast<int64_t>(source.rgb.size() / 3);
+  return blend(mean_level(sum, pixels), source, factor);
 }
 
 Image brightness(const Image& source, double factor) { return blend(0, source, factor); }

@@ -1,32 +1,19 @@
 #include "jobs/pixels/normalise.h"
 
-#include <type_traits>
-
 #include "comm/clones.h"
 
 namespace lockstep::pixels {
 namespace {
 
 template <typename Value>
-constexpr Value as(float value) {
-  if constexpr (std::is_same_v<Value, float>) {
-    return value;
-  } else {
-    return to_bfloat16(value);
-  }
-}
-
-template <typename Value>
 using Table = std::array<std::array<Value, 256>, 3>;
 
 template <typename Value>
 constexpr Table<Value> torchvision_table() {
-  constexpr const Normalisation& kRule = kTorchvision;
   Table<Value> table{};
   for (size_t c = 0; c < 3; ++c) {
     for (size_t x = 0; x < 256; ++x) {
-      table[c][x] =
-          as<Value>((static_cast<float>(x) / kRule.divisor - kRule.mean[c]) / kRule.deviation[c]);
+      table[c][x] = as<Value>(normalised(static_cast<uint8_t>(x), c, kTorchvision));
     }
   }
   return table;

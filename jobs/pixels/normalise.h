@@ -2,8 +2,10 @@
 
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 namespace lockstep::pixels {
 
@@ -39,6 +41,20 @@ inline constexpr Normalisation kTimm{1.0f, in_float32(kImageNetMean, 255),
                                      in_float32(kImageNetDeviation, 255)};
 inline constexpr Normalisation kTorchvision{255.0f, in_float32(kImageNetMean, 1),
                                             in_float32(kImageNetDeviation, 1)};
+
+constexpr float normalised(uint8_t level, size_t channel, const Normalisation& rule) {
+  return (static_cast<float>(level) / rule.divisor - rule.mean[channel]) / rule.deviation[channel];
+}
+
+/// As a value of a picture: float or BFloat16.
+template <typename Value>
+constexpr Value as(float value) {
+  if constexpr (std::is_same_v<Value, float>) {
+    return value;
+  } else {
+    return to_bfloat16(value);
+  }
+}
 
 /// timm's PrefetchLoader: (x - 255 mean) / (255 deviation).
 void normalise_like_timm(std::span<const uint8_t> rgb, float* out);

@@ -136,8 +136,8 @@ Architecture RsbRecipe::architecture() const {
                          : std::vector<std::string>{"timm", "torchvision", "safetensors"}};
 }
 
-std::unique_ptr<BatchMaker> RsbRecipe::training_batches(Field::Kind pictures) const {
-  return make_rsb_training_batches(batches_, pictures);
+std::unique_ptr<BatchMaker> RsbRecipe::training_batches(PictureForm pictures) const {
+  return make_rsb_training_batches(batches_, pictures.kind);
 }
 
 std::unique_ptr<BatchMaker> RsbRecipe::evaluation_batches() const {

@@ -22,7 +22,7 @@ class RsbRecipe final : public JobRecipe {
   int64_t repeats() const override { return repeats_; }
   bool keeps_average() const override { return options_.average_decay > 0.0; }
   bool evaluates_parameters() const override { return true; }
-  std::unique_ptr<BatchMaker> training_batches(Field::Kind pictures) const override;
+  std::unique_ptr<BatchMaker> training_batches(PictureForm pictures) const override;
   std::unique_ptr<BatchMaker> evaluation_batches() const override;
   std::vector<EvaluationTask> evaluation_tasks() const override { return {{.name = "accuracy"}}; }
   std::vector<Schedule> schedules(const Timeline&) const override { return {}; }

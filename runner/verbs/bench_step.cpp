@@ -122,7 +122,8 @@ Numbers time_steps(const RunPlan& plan, World& world, const BenchOptions& option
   const ShardMemory memory = draw_batch(plan);
   const auto fields = model.job->training_batches().fields(plan.sampler.shard_batch_size());
   const at::Device where = device_of(device.placement);
-  const jobs::Tensors batch = BatchTensors(fields, where).of(memory.arrays());
+  const jobs::Tensors batch =
+      BatchTensors(fields, where, device.augment_crops()).of(memory.arrays());
   world.communicator().barrier();
   StepTimes times;
   for (int64_t i = 0; i < kWarmUp + options.steps; ++i) time_step(plan, step, batch, world, times);

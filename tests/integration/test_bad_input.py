@@ -73,6 +73,7 @@ class Recipes(RunTest):
             ("warmup_epochs = 1", "warmup_epochs = 9", "longer than the run"),
             ("every = 5", 'every = "5 parsecs"', "neither steps nor a time"),
             ("smoothing = 0.1", "smoothing = 0.1\ntarget_threshold = 0.0", "all targets would become 1"),
+            ("[data]", '[data]\naugment = "device"', "'rsb'", "by the loader alone", "data.normalise"),
             ("cutmix = 1.0", "cutmix = 1.0\nscale = [0.9, 0.1]", "comes first"),
         ):
             with self.subTest(new=new):

@@ -74,6 +74,18 @@ class Bits(SameRunTest):
                 self.ok(run("train", self.recipe, "--run", folder, ranks=ranks))
                 self.assert_same_run(folder)
 
+    def test_crops_that_the_device_augments(self):
+        folder = self.folder / "by-device"
+        device = ("--set", "data.augment=device")
+        self.ok(run("train", self.recipe, "--run", folder, *device, "--set", "data.cache=decoded", ranks=2))
+        self.assert_same_run(folder)
+        files = [self.folder / name for name in ("loader", "device")]
+        for file, settings in zip(files, ((), device)):
+            self.ok(run("batch", self.recipe, *settings, "--step", 3, "--out", file))
+            self.ok(run("preview", self.recipe, *settings, "--out", file.with_suffix(".png")))
+        self.assertEqual(files[0].read_bytes(), files[1].read_bytes())
+        self.assertEqual(files[0].with_suffix(".png").read_bytes(), files[1].with_suffix(".png").read_bytes())
+
     def test_killed_while_the_last_layer_is_frozen_and_after_it_thawed(self):
         for first, second in ((3, 8), (15, 20)):
             with self.subTest(steps=(first, second)):

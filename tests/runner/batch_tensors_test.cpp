@@ -1,13 +1,21 @@
-// Pictures that a device normalises have the bits of those that a loader does.
+// Pictures that a device normalises, or augments too, have the bits of those that a loader does.
 #include "runner/batch_tensors.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "jobs/dino/multi_crop.h"
+#include "jobs/pixels/draw.h"
+#include "jobs/pixels/encode.h"
 #include "jobs/pixels/normalise.h"
+#include "jobs/random.h"
+#include "runner/contact_sheet.h"
+#include "runner/shard_memory.h"
 
 namespace lockstep::runner {
 namespace {
@@ -50,6 +58,48 @@ TEST(BatchTensors, NormaliseToTheBitsOfTheLoader) {
     const at::Tensor expected = plain.of({bytes_of(values)}).at("images");
     expect_equal_bits(left.of({bytes_of(levels)}).at("images"), expected);
   }
+}
+
+// A batch of DINO with what the loader makes of drawn pictures.
+struct Batch {
+  std::unique_ptr<jobs::BatchMaker> maker;
+  std::vector<jobs::Field> fields;
+  ShardMemory memory;
+
+  explicit Batch(jobs::PictureForm form)
+      : maker(jobs::make_multi_crop({.global_size = 32, .local_size = 16, .local_count = 2}, form)),
+        fields(maker->fields(3)),
+        memory(fields) {
+    jobs::MakerSeconds seconds;
+    for (int64_t i = 0; i < 3; ++i) {
+      jobs::Random random(1, jobs::Purpose::pictures, 0, static_cast<uint64_t>(i));
+      const auto file = pixels::encode_jpeg(pixels::draw_picture(i, 64, random), 90);
+      const jobs::SamplePlace place{.key = {.sample = i}, .index = i, .arrays = memory.arrays()};
+      maker->make_samples(file, i, {&place, 1}, seconds);
+    }
+  }
+};
+
+TEST(BatchTensors, AugmentToTheBitsOfTheLoader) {
+  for (const Kind kind : {Kind::float32, Kind::bfloat16}) {
+    const Batch made(kind), left({kind, /*device_augments_=*/true});
+    const jobs::Tensors expected = BatchTensors(made.fields, at::kCPU).of(made.memory.arrays());
+    const jobs::Tensors found = BatchTensors(left.fields, at::kCPU).of(left.memory.arrays());
+    for (const auto& [name, tensor] : expected) {
+      const at::Tensor& other = found.at(name);
+      ASSERT_EQ(other.scalar_type(), tensor.scalar_type()) << name;
+      ASSERT_EQ(other.strides(), tensor.strides()) << name;
+      EXPECT_EQ(std::memcmp(other.const_data_ptr(), tensor.const_data_ptr(), tensor.nbytes()), 0)
+          << name;
+    }
+  }
+}
+
+TEST(ContactSheet, ShowsWhatTheDeviceAugments) {
+  const Batch made(Kind::float32), left({Kind::float32, /*device_augments_=*/true});
+  const pixels::Image sheet = contact_sheet(left.fields, left.memory.arrays());
+  const pixels::Image expected = contact_sheet(made.fields, made.memory.arrays());
+  EXPECT_TRUE(std::ranges::equal(sheet.rgb, expected.rgb));
 }
 
 TEST(BatchTensors, LeaveBytesThatAreNoPictures) {
