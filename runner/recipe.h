@@ -57,7 +57,4 @@ class Recipe final : public jobs::Settings {
 std::vector<std::string> differences(const nlohmann::ordered_json& before,
                                      const nlohmann::ordered_json& after);
 
-/// Of `names` the one most like `name`, if one is close enough to be meant.
-std::string nearest(std::string_view name, const std::vector<std::string>& names);
-
 }  // namespace lockstep::runner

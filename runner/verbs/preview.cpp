@@ -15,6 +15,7 @@
 #include "jobs/pixels/resample.h"
 #include "runner/contact_sheet.h"
 #include "runner/files.h"
+#include "runner/key_names.h"
 #include "runner/loader.h"
 #include "runner/run_plan.h"
 #include "runner/source.h"

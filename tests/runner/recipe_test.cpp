@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "runner/key_names.h"
 #include "runner/report.h"
 #include "tests/runner/support.h"
 
