@@ -4,6 +4,7 @@
 #include <string>
 
 #include "comm/communicator.h"
+#include "jobs/kernels/norm_kernels.h"
 #include "runner/kernels/update.h"
 #include "runner/shard_memory.h"
 
@@ -27,6 +28,7 @@ struct GpuPlugin {
   PageLock pages;
   GpuIdentity (*identify)(int device);
   UpdateKernels update_kernels;
+  jobs::NormKernels norm_kernels;
   std::unique_ptr<comm::Communicator> (*make_communicator)(comm::Communicator& control, int device);
 };
 

@@ -3,6 +3,7 @@
 
 #include "comm/error.h"
 #include "comm/nccl_communicator.h"
+#include "jobs/kernels/batch_norm_cuda.h"
 #include "runner/gpu_plugin.h"
 #include "runner/kernels/update_cuda.h"
 
@@ -71,6 +72,7 @@ extern "C" const lockstep::runner::GpuPlugin* lockstep_gpu_plugin() {
                                         .pages = {&runner::lock_pages, &runner::unlock_pages},
                                         .identify = &runner::identify,
                                         .update_kernels = runner::cuda_update_kernels(),
+                                        .norm_kernels = jobs::cuda_norm_kernels(),
                                         .make_communicator = &comm::make_nccl_communicator};
   return &plugin;
 }

@@ -74,6 +74,7 @@ Device choose_device(const RunOptions& options, const World& world) {
   if (device.gpu != nullptr) {
     device.placement.gpu = world.local_rank();
     device.gpu->use_device(device.placement.gpu);
+    device.placement.fast.norms = device.gpu->norm_kernels;
   }
   at::set_num_threads(options.compute_threads);
   keep_freed_memory();
