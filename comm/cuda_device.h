@@ -38,20 +38,33 @@ __device__ void store(Value* to, const Pack<Value>& pack, int64_t left = Pack<Va
   }
 }
 
-/// The sum over a block of kThreads (a power of two) threads, in every one of them; its order is
-/// fixed. All threads of the block call it.
-template <unsigned kThreads, typename Value>
-__device__ Value block_sum(Value value) {
+/// What `combine` makes of the values of a block of kThreads (a power of two) threads, in every one
+/// of them; its order is fixed. All threads of the block call it.
+template <unsigned kThreads, typename Value, typename Combine>
+__device__ Value over_block(Value value, const Combine& combine) {
   __shared__ Value parts[kThreads];
   parts[threadIdx.x] = value;
   __syncthreads();
   for (unsigned half = kThreads / 2; half > 0; half /= 2) {
-    if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
+    if (threadIdx.x < half) {
+      parts[threadIdx.x] = combine(parts[threadIdx.x], parts[threadIdx.x + half]);
+    }
     __syncthreads();
   }
-  const Value sum = parts[0];
-  __syncthreads();  // the next sum writes where this one is read
-  return sum;
+  const Value result = parts[0];
+  __syncthreads();  // the next call writes where this one is read
+  return result;
+}
+
+template <unsigned kThreads, typename Value>
+__device__ Value block_sum(Value value) {
+  return over_block<kThreads>(value, [](Value a, Value b) { return a + b; });
+}
+
+/// What is no number is left out.
+template <unsigned kThreads>
+__device__ float block_max(float value) {
+  return over_block<kThreads>(value, [](float a, float b) { return fmaxf(a, b); });
 }
 
 }  // namespace lockstep::comm

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "comm/communicator.h"
+#include "jobs/kernels/dino_loss_kernels.h"
 #include "jobs/kernels/norm_kernels.h"
 #include "runner/kernels/update.h"
 #include "runner/shard_memory.h"
@@ -29,6 +30,7 @@ struct GpuPlugin {
   GpuIdentity (*identify)(int device);
   UpdateKernels update_kernels;
   jobs::NormKernels norm_kernels;
+  jobs::DinoLossKernels dino_loss_kernels;
   std::unique_ptr<comm::Communicator> (*make_communicator)(comm::Communicator& control, int device);
 };
 

@@ -4,6 +4,7 @@
 #include "comm/error.h"
 #include "comm/nccl_communicator.h"
 #include "jobs/kernels/batch_norm_cuda.h"
+#include "jobs/kernels/dino_loss_cuda.h"
 #include "runner/gpu_plugin.h"
 #include "runner/kernels/update_cuda.h"
 
@@ -73,6 +74,7 @@ extern "C" const lockstep::runner::GpuPlugin* lockstep_gpu_plugin() {
                                         .identify = &runner::identify,
                                         .update_kernels = runner::cuda_update_kernels(),
                                         .norm_kernels = jobs::cuda_norm_kernels(),
+                                        .dino_loss_kernels = jobs::cuda_dino_loss_kernels(),
                                         .make_communicator = &comm::make_nccl_communicator};
   return &plugin;
 }

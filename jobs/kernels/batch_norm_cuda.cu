@@ -4,6 +4,7 @@
 #include "comm/cuda_device.h"
 #include "comm/cuda_launch.h"
 #include "jobs/kernels/batch_norm_cuda.h"
+#include "jobs/kernels/floats_cuda.h"
 
 // Activations are rows of channels. A block takes a tile of channels and a range of rows; each of
 // its threads keeps to one pack of channels, so that what belongs to a channel stays in registers.
@@ -14,9 +15,7 @@ namespace lockstep::jobs {
 namespace {
 
 using comm::DeviceArray;
-using comm::load;
 using comm::Pack;
-using comm::store;
 
 constexpr int kThreads = 256;
 constexpr int kMostLanes = 32;
@@ -82,43 +81,16 @@ struct Share {
   }
 };
 
-__device__ float to_float(float value) { return value; }
-__device__ float to_float(__nv_bfloat16 value) { return __bfloat162float(value); }
-__device__ void round_to(float value, float& to) { to = value; }
-__device__ void round_to(float value, __nv_bfloat16& to) { to = __float2bfloat16_rn(value); }
-
-// Numbers of the channels of a thread.
-template <typename Value>
-struct OfChannels {
-  float values[Pack<Value>::kCount] = {};
-
-  // `from` lies on 16 bytes with its `channel`.
-  template <typename From>
-  __device__ static OfChannels read(const From* from) {
-    OfChannels result;
-    for (int k = 0; k < Pack<Value>::kCount; k += Pack<From>::kCount) {
-      const Pack<From> pack = load(from + k);
-      for (int i = 0; i < Pack<From>::kCount; ++i) result.values[k + i] = to_float(pack.values[i]);
-    }
-    return result;
-  }
-  __device__ void write(Value* to) const {
-    Pack<Value> pack;
-    for (int k = 0; k < Pack<Value>::kCount; ++k) round_to(values[k], pack.values[k]);
-    store(to, pack);
-  }
-};
-
 // The factor of a row's picture. There are less than 2^31 rows.
 __device__ float branch_scale(const float* scales, unsigned pixels, int64_t row) {
   return scales == nullptr ? 1.0f : scales[static_cast<unsigned>(row) / pixels];
 }
 
-// Adds up over the rows of a block what its threads have of their channels, and leaves it in
+// Adds up over the rows of a block what each thread has of its channels, and leaves it in
 // sums[part][2][channels].
 template <typename Value>
-__device__ void leave_sums(const Grid& grid, const Share& share, const OfChannels<Value>& first,
-                           const OfChannels<Value>& second, float* sums) {
+__device__ void leave_sums(const Grid& grid, const Share& share, const Floats<Value>& first,
+                           const Floats<Value>& second, float* sums) {
   constexpr int kWidth = Pack<Value>::kCount;
   __shared__ float of_threads[2 * kWidth][kThreads];
   const int me = static_cast<int>(threadIdx.x);
@@ -146,10 +118,10 @@ __device__ void leave_sums(const Grid& grid, const Share& share, const OfChannel
 template <typename Value>
 __global__ void sums_kernel(Grid grid, const Value* x, float* sums) {
   const Share share = Share::of<Value>(grid);
-  OfChannels<Value> near, sum, square;
-  if (share.channel < grid.channels) near = OfChannels<Value>::read(x + share.channel);
+  Floats<Value> near, sum, square;
+  if (share.channel < grid.channels) near = Floats<Value>::read(x + share.channel);
   for (int64_t row = share.first; row < share.last; row += share.step) {
-    const auto here = OfChannels<Value>::read(x + row * grid.channels + share.channel);
+    const auto here = Floats<Value>::read(x + row * grid.channels + share.channel);
     for (int k = 0; k < Pack<Value>::kCount; ++k) {
       const float distance = here.values[k] - near.values[k];
       sum.values[k] += distance;
@@ -168,10 +140,10 @@ struct Coming {
   unsigned pixels;             // of a picture
 
   // What came through the relu. What is no number passes, so that it is seen in the loss.
-  __device__ OfChannels<Value> through_relu(int64_t at) const {
-    auto gradient = OfChannels<Value>::read(of_y + at);
+  __device__ Floats<Value> through_relu(int64_t at) const {
+    auto gradient = Floats<Value>::read(of_y + at);
     if (y == nullptr) return gradient;
-    const auto result = OfChannels<Value>::read(y + at);
+    const auto result = Floats<Value>::read(y + at);
     for (int k = 0; k < Pack<Value>::kCount; ++k) {
       if (result.values[k] <= 0.0f) gradient.values[k] = 0.0f;
     }
@@ -184,12 +156,12 @@ template <typename Value>
 __global__ void gradient_sums_kernel(Grid grid, Coming<Value> coming, const Value* x,
                                      const float* mean, float* sums) {
   const Share share = Share::of<Value>(grid);
-  OfChannels<Value> means, sum, product;
-  if (share.channel < grid.channels) means = OfChannels<Value>::read(mean + share.channel);
+  Floats<Value> means, sum, product;
+  if (share.channel < grid.channels) means = Floats<Value>::read(mean + share.channel);
   for (int64_t row = share.first; row < share.last; row += share.step) {
     const int64_t at = row * grid.channels + share.channel;
     const float scale = branch_scale(coming.branch_scales, coming.pixels, row);
-    const auto gradient = coming.through_relu(at), here = OfChannels<Value>::read(x + at);
+    const auto gradient = coming.through_relu(at), here = Floats<Value>::read(x + at);
     for (int k = 0; k < Pack<Value>::kCount; ++k) {
       const float g = gradient.values[k] * scale;
       sum.values[k] += g;
@@ -287,14 +259,14 @@ __global__ void apply_kernel(Grid grid, const Value* x, NormLine line, const flo
                              unsigned pixels, const Value* shortcut, bool relu, Value* y) {
   const Share share = Share::of<Value>(grid);
   if (share.channel >= grid.channels) return;
-  const auto scale = OfChannels<Value>::read(line.scale + share.channel);
-  const auto shift = OfChannels<Value>::read(line.shift + share.channel);
+  const auto scale = Floats<Value>::read(line.scale + share.channel);
+  const auto shift = Floats<Value>::read(line.shift + share.channel);
   for (int64_t row = share.first; row < share.last; row += share.step) {
     const int64_t at = row * grid.channels + share.channel;
     const float branch = branch_scale(branch_scales, pixels, row);
-    auto here = OfChannels<Value>::read(x + at);
-    OfChannels<Value> added;
-    if (shortcut != nullptr) added = OfChannels<Value>::read(shortcut + at);
+    auto here = Floats<Value>::read(x + at);
+    Floats<Value> added;
+    if (shortcut != nullptr) added = Floats<Value>::read(shortcut + at);
     for (int k = 0; k < Pack<Value>::kCount; ++k) {
       float& value = here.values[k];
       value = (value * scale.values[k] + shift.values[k]) * branch + added.values[k];
@@ -309,15 +281,15 @@ __global__ void gradients_kernel(Grid grid, Coming<Value> coming, const Value* x
                                  Factors factors, Value* of_x, Value* of_shortcut) {
   const Share share = Share::of<Value>(grid);
   if (share.channel >= grid.channels) return;
-  const auto means = OfChannels<Value>::read(mean + share.channel);
-  const auto of_gradient = OfChannels<Value>::read(factors.of_gradient + share.channel);
-  const auto of_distance = OfChannels<Value>::read(factors.of_distance + share.channel);
-  const auto constant = OfChannels<Value>::read(factors.constant + share.channel);
+  const auto means = Floats<Value>::read(mean + share.channel);
+  const auto of_gradient = Floats<Value>::read(factors.of_gradient + share.channel);
+  const auto of_distance = Floats<Value>::read(factors.of_distance + share.channel);
+  const auto constant = Floats<Value>::read(factors.constant + share.channel);
   for (int64_t row = share.first; row < share.last; row += share.step) {
     const int64_t at = row * grid.channels + share.channel;
     const float branch = branch_scale(coming.branch_scales, coming.pixels, row);
     const auto gradient = coming.through_relu(at);
-    auto here = OfChannels<Value>::read(x + at);
+    auto here = Floats<Value>::read(x + at);
     for (int k = 0; k < Pack<Value>::kCount; ++k) {
       float& value = here.values[k];
       value = gradient.values[k] * branch * of_gradient.values[k] +

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "jobs/kernels/activation_type.h"
+
 namespace lockstep::jobs {
 
 /// Activations [pictures, pixels, channels], channels innermost.
@@ -10,8 +12,6 @@ struct NormShape {
   int64_t pixels = 0;  // of a picture
   int64_t channels = 0;
 };
-
-enum class ActivationType { float32, bfloat16 };
 
 /// A batch norm's input and what follows the norm in a residual network:
 /// y = relu((x * scale + shift) * branch_scale + shortcut), of which all but the first product may

@@ -1,7 +1,6 @@
 #include "jobs/models/fused_norm.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/ivalue.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/relu.h>
@@ -9,6 +8,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <optional>
+
+#include "jobs/models/kept_kernels.h"
 
 namespace lockstep::jobs {
 namespace {
@@ -34,12 +35,6 @@ NormInput input_of(const at::Tensor& x, const at::Tensor& branch_scales, bool re
       .branch_scales = branch_scales.defined() ? branch_scales.const_data_ptr<float>() : nullptr,
       .relu = relu};
 }
-
-// The kernels, as a context of autograd keeps them from forward to backward.
-struct KeptKernels final : torch::CustomClassHolder {
-  explicit KeptKernels(const NormKernels& given) : kernels(given) {}
-  NormKernels kernels;
-};
 
 float* row(const at::Tensor& rows, int64_t index) {
   return rows.mutable_data_ptr<float>() + index * rows.size(1);
@@ -70,8 +65,7 @@ class FusedNorm final : public torch::autograd::Function<FusedNorm> {
                   data_or_null(shortcut.value_or(at::Tensor())), y.mutable_data_ptr());
     context->save_for_backward({x, weight, moments, scales, relu ? y : at::Tensor()});
     context->saved_data["shortcut"] = shortcut.has_value();
-    context->saved_data["kernels"] =
-        c10::IValue::make_capsule(c10::make_intrusive<KeptKernels>(kernels));
+    KeptKernels<NormKernels>::keep(*context, kernels);
     return y;
   }
 
@@ -85,8 +79,7 @@ class FusedNorm final : public torch::autograd::Function<FusedNorm> {
                      of_bias = at::empty_like(weight);
     // Without a relu what comes to the shortcut is what came to y.
     const at::Tensor of_shortcut = has_shortcut ? (relu ? at::empty_like(x) : of_y) : at::Tensor();
-    const auto kept = context->saved_data["kernels"].toCapsule();
-    static_cast<const KeptKernels&>(*kept).kernels.gradients(
+    KeptKernels<NormKernels>::kept(*context).gradients(
         input_of(x, saved[3], relu), of_y.const_data_ptr(), data_or_null(y),
         weight.const_data_ptr<float>(), moments_in(moments),
         {.of_x = of_x.mutable_data_ptr(),
