@@ -1,6 +1,8 @@
 #pragma once
 
 #include "jobs/batch_maker.h"
+#include "jobs/kernels/dino_loss_kernels.h"
+#include "jobs/kernels/norm_kernels.h"
 
 namespace lockstep::jobs {
 
@@ -8,7 +10,9 @@ enum class Precision { fp32, bf16 };
 
 /// Faster ways to the same numbers but for their rounding.
 struct FastPaths {
-  bool fused_norms = false;  // a norm and what follows it in one pass (models/fused_norm.h)
+  bool fused_norms = false;   // a norm and what follows it in one pass (models/fused_norm.h)
+  NormKernels norms;          // those of the device
+  DinoLossKernels dino_loss;  // none on processors
   bool convolution_products = false;  // convolutions by products (models/convolution.h)
 };
 

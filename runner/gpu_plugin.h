@@ -5,6 +5,8 @@
 
 #include "comm/communicator.h"
 #include "jobs/kernels/augment.h"
+#include "jobs/kernels/dino_loss_kernels.h"
+#include "jobs/kernels/norm_kernels.h"
 #include "runner/kernels/update.h"
 #include "runner/shard_memory.h"
 
@@ -29,6 +31,8 @@ struct GpuPlugin {
   GpuIdentity (*identify)(int device);
   UpdateKernels update_kernels;
   jobs::AugmentCrops augment_crops;
+  jobs::NormKernels norm_kernels;
+  jobs::DinoLossKernels dino_loss_kernels;
   std::unique_ptr<comm::Communicator> (*make_communicator)(comm::Communicator& control, int device);
 };
 

@@ -4,15 +4,30 @@
 #include "comm/error.h"
 #include "comm/nccl_communicator.h"
 #include "jobs/kernels/augment_cuda.h"
+#include "jobs/kernels/batch_norm_cuda.h"
+#include "jobs/kernels/dino_loss_cuda.h"
 #include "runner/gpu_plugin.h"
 #include "runner/kernels/update_cuda.h"
 
 namespace lockstep::runner {
 namespace {
 
+constexpr uint64_t kKeptBytes = 64 << 20;
+
 int device_count() {
   int count = 0;
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+// What launches borrow (comm::DeviceArray) would otherwise go back to the driver whenever the host
+// waits for the GPU, which is once a step, and be mapped anew.
+void keep_freed_memory(int device) {
+  cudaMemPool_t pool;
+  uint64_t bytes = kKeptBytes;
+  if (cudaDeviceGetDefaultMemPool(&pool, device) == cudaSuccess) {
+    cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &bytes);
+  }
+  cudaGetLastError();  // without it all is as before
 }
 
 void use_device(int device) {
@@ -21,6 +36,7 @@ void use_device(int device) {
     throw Error(ExitCode::preflight, "E702",
                 "cannot use GPU " + std::to_string(device) + ": " + cudaGetErrorString(result));
   }
+  keep_freed_memory(device);
 }
 
 std::string pci_bus_id(int device) {
@@ -59,6 +75,8 @@ extern "C" const lockstep::runner::GpuPlugin* lockstep_gpu_plugin() {
                                         .identify = &runner::identify,
                                         .update_kernels = runner::cuda_update_kernels(),
                                         .augment_crops = &jobs::augment_crops_cuda,
+                                        .norm_kernels = jobs::cuda_norm_kernels(),
+                                        .dino_loss_kernels = jobs::cuda_dino_loss_kernels(),
                                         .make_communicator = &comm::make_nccl_communicator};
   return &plugin;
 }

@@ -74,6 +74,10 @@ Device choose_device(const RunOptions& options, const World& world) {
   if (device.gpu != nullptr) {
     device.placement.gpu = world.local_rank();
     device.gpu->use_device(device.placement.gpu);
+    device.placement.fast.norms = device.gpu->norm_kernels;
+    if (takes_fast_path("dino_loss")) {
+      device.placement.fast.dino_loss = device.gpu->dino_loss_kernels;
+    }
   }
   at::set_num_threads(options.compute_threads);
   keep_freed_memory();

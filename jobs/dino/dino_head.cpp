@@ -43,7 +43,7 @@ at::Tensor DinoHead::logits(const at::Tensor& features) const {
   }
   x = unit_rows(x.to(at::kFloat));
   const at::Tensor weight = at::_weight_norm(directions_, lengths_, 0);
-  return linear(x, {weight, {}}, compute_type_).to(at::kFloat);
+  return linear(x, {weight, {}}, compute_type_);
 }
 
 void initialise_dino_head(const Tensors& parameters, const std::string& prefix, uint64_t seed) {

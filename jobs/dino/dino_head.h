@@ -20,7 +20,7 @@ class DinoHead {
   DinoHead(const Tensors& parameters, const Tensors& buffers, const std::string& prefix,
            SynchronisedNorms* norms, at::ScalarType compute_type);
 
-  /// [rows, dim] to float32 logits [rows, out_dim].
+  /// [rows, dim] to logits [rows, out_dim] in the type that is computed in.
   at::Tensor logits(const at::Tensor& features) const;
 
  private:

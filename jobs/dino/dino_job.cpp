@@ -39,6 +39,7 @@ class DinoJob final : public Job {
         options_(recipe.options()),
         timeline_(timeline),
         compute_type_(placement.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat),
+        loss_kernels_(placement.fast.dino_loss),
         training_(recipe.training_batches(placement.pictures)),
         evaluation_(recipe.evaluation_batches()),
         collapse_(options_.out_dim) {}
@@ -97,7 +98,7 @@ class DinoJob final : public Job {
     std::vector<at::Tensor> crops{global};
     if (recipe_.crops().local_count > 0) crops.push_back(local_crops(batch));
     const at::Tensor features = student_->backbone->train(crops, branch_scales(key, global));
-    const at::Tensor loss = dino_loss(student_->head.logits(features), targets);
+    const at::Tensor loss = dino_loss(student_->head.logits(features), targets, loss_kernels_);
     const at::NoGradGuard no_grad;
     sums.at("cross_entropy").copy_(loss.reshape({1}) * shards_in(global));
     return loss;
@@ -185,12 +186,13 @@ class DinoJob final : public Job {
     const at::NoGradGuard no_grad;
     const at::Tensor features = teacher_->backbone->train({global}, {});
     const at::Tensor logits = teacher_->head.logits(features);
-    const at::Tensor targets = dino_targets(logits, state_.buffers.at("center"),
-                                            teacher_temperature(options_, timeline_, step));
-    sums.at("teacher_logits").copy_(logits.sum(0, /*keepdim=*/true));
+    const DinoTargets targets =
+        dino_targets(logits, state_.buffers.at("center"),
+                     teacher_temperature(options_, timeline_, step), loss_kernels_);
+    sums.at("teacher_logits").copy_(logits.sum(0, /*keepdim=*/true, at::kFloat));
     sums.at("teacher_features").copy_(unit_rows(features).sum(0));
-    sums.at("teacher_entropy").copy_(mean_entropy(targets).reshape({1}) * shards_in(global));
-    return targets;
+    sums.at("teacher_entropy").copy_(targets.entropy.reshape({1}) * shards_in(global));
+    return targets.probabilities;
   }
 
   at::Tensor local_crops(const Tensors& batch) const {
@@ -221,6 +223,7 @@ class DinoJob final : public Job {
   DinoOptions options_;
   Timeline timeline_;
   at::ScalarType compute_type_;
+  DinoLossKernels loss_kernels_;
   std::unique_ptr<BatchMaker> training_;
   std::unique_ptr<BatchMaker> evaluation_;
   State state_;

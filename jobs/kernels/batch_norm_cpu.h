@@ -2,19 +2,13 @@
 
 #include <cstdint>
 
+#include "jobs/kernels/norm_kernels.h"
+
 namespace lockstep::jobs {
 
-/// Passes over activations [pictures, pixels, channels], channels innermost, for a batch norm and
-/// what follows it in a residual network: y = relu((x * scale + shift) * branch_scale + shortcut),
-/// of which all but the first product may be missing. The same as torch's batch_norm, mul, add and
-/// relu one after the other but for rounding, in two passes over memory each way.
-///
-/// Pure but for what they are given to write, so that threads may share out the pictures.
-struct NormShape {
-  int64_t pictures = 0;
-  int64_t pixels = 0;    // of a picture
-  int64_t channels = 0;  // a multiple of kNormTile
-};
+/// The passes of norm_kernels.h over float32 and as many pictures as one thread takes. `channels`
+/// is a multiple of kNormTile. Pure but for what they are given to write, so that threads may share
+/// out the pictures.
 
 /// Channels that are worked on together.
 constexpr int64_t kNormTile = 32;

@@ -1,6 +1,5 @@
 #include "jobs/models/fused_norm.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -8,13 +7,9 @@
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <algorithm>
-#include <cmath>
-#include <functional>
 #include <optional>
-#include <vector>
 
-#include "jobs/kernels/batch_norm_cpu.h"
+#include "jobs/models/kept_kernels.h"
 
 namespace lockstep::jobs {
 namespace {
@@ -22,96 +17,31 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kMostParts = 16;  // that sums are made of, whatever the number of threads
+ActivationType type_of(const at::Tensor& x) {
+  return x.scalar_type() == at::kBFloat16 ? ActivationType::bfloat16 : ActivationType::float32;
+}
 
 NormShape shape_of(const at::Tensor& x) { return {x.size(0), x.size(2) * x.size(3), x.size(1)}; }
 
-const float* data_or_null(const at::Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr<float>() : nullptr;
+const void* data_or_null(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.const_data_ptr() : nullptr;
 }
 
-// Pictures [begin, end) of a shape.
-struct Range {
-  int64_t begin;
-  NormShape shape;
-
-  int64_t offset() const { return begin * shape.pixels * shape.channels; }
-  template <typename T>
-  T* values(T* all) const {
-    return all == nullptr ? nullptr : all + offset();
-  }
-  const float* scales(const float* all) const { return all == nullptr ? nullptr : all + begin; }
-};
-
-void for_pictures(const NormShape& shape, const std::function<void(const Range&)>& work) {
-  at::parallel_for(0, shape.pictures, 1, [&](int64_t begin, int64_t end) {
-    work({begin, {end - begin, shape.pixels, shape.channels}});
-  });
+NormInput input_of(const at::Tensor& x, const at::Tensor& branch_scales, bool relu) {
+  return {
+      .shape = shape_of(x),
+      .type = type_of(x),
+      .x = x.const_data_ptr(),
+      .branch_scales = branch_scales.defined() ? branch_scales.const_data_ptr<float>() : nullptr,
+      .relu = relu};
 }
 
-// Sums over all pictures, [2 channels], in an order that no number of threads changes.
-std::vector<double> sum_over_pictures(const NormShape& shape,
-                                      const std::function<void(const Range&, double*)>& add) {
-  const int64_t parts = std::min(kMostParts, shape.pictures);
-  const size_t length = static_cast<size_t>(2 * shape.channels);
-  std::vector<double> sums(length * static_cast<size_t>(parts));
-  at::parallel_for(0, parts, 1, [&](int64_t first, int64_t last) {
-    for (int64_t part = first; part < last; ++part) {
-      const int64_t begin = shape.pictures * part / parts;
-      const int64_t end = shape.pictures * (part + 1) / parts;
-      add({begin, {end - begin, shape.pixels, shape.channels}},
-          sums.data() + length * static_cast<size_t>(part));
-    }
-  });
-  for (size_t i = length; i < sums.size(); ++i) sums[i % length] += sums[i];
-  sums.resize(length);
-  return sums;
+float* row(const at::Tensor& rows, int64_t index) {
+  return rows.mutable_data_ptr<float>() + index * rows.size(1);
 }
 
-// y = x * scale + shift, and what follows.
-at::Tensor norm_then(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift,
-                     const AfterNorm& after) {
-  const at::Tensor y = at::empty_like(x);
-  for_pictures(shape_of(x), [&](const Range& part) {
-    norm_forward(part.shape, part.values(x.const_data_ptr<float>()), scale.const_data_ptr<float>(),
-                 shift.const_data_ptr<float>(),
-                 {.branch_scales = part.scales(data_or_null(after.branch_scales)),
-                  .shortcut = part.values(data_or_null(after.shortcut)),
-                  .relu = after.relu},
-                 part.values(y.mutable_data_ptr<float>()));
-  });
-  return y;
-}
-
-struct Moments {
-  at::Tensor mean;     // [C]
-  at::Tensor inverse;  // [C], 1 / sqrt(variance + epsilon)
-};
-
-// Fills what the caller keeps of the statistics, too.
-Moments moments_of(const at::Tensor& x, const at::Tensor& mean, const at::Tensor& variance) {
-  const NormShape shape = shape_of(x);
-  const float* near = x.const_data_ptr<float>();  // the first pixel's
-  const std::vector<double> sums = sum_over_pictures(shape, [&](const Range& part, double* into) {
-    norm_sums(part.shape, part.values(x.const_data_ptr<float>()), near, into);
-  });
-  const auto count = static_cast<double>(shape.pictures * shape.pixels);
-  Moments moments{at::empty({shape.channels}, x.options()),
-                  at::empty({shape.channels}, x.options())};
-  float* means = moments.mean.mutable_data_ptr<float>();
-  float* inverses = moments.inverse.mutable_data_ptr<float>();
-  float* variances = variance.mutable_data_ptr<float>();
-  for (int64_t c = 0; c < shape.channels; ++c) {
-    const auto i = static_cast<size_t>(c);
-    const double moved = sums[i] / count;
-    const double squares =
-        std::max(0.0, sums[i + static_cast<size_t>(shape.channels)] - moved * sums[i]);
-    means[c] = static_cast<float>(near[c] + moved);
-    inverses[c] = static_cast<float>(1.0 / std::sqrt(squares / count + BatchNorm::kEpsilon));
-    variances[c] = static_cast<float>(squares / std::max(1.0, count - 1.0));
-  }
-  mean.copy_(moments.mean);
-  return moments;
+NormMoments moments_in(const at::Tensor& rows) {
+  return {.mean = row(rows, 0), .inverse = row(rows, 1)};
 }
 
 class FusedNorm final : public torch::autograd::Function<FusedNorm> {
@@ -119,80 +49,55 @@ class FusedNorm final : public torch::autograd::Function<FusedNorm> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             const at::Tensor& bias, const std::optional<at::Tensor>& shortcut,
                             const std::optional<at::Tensor>& branch_scales, bool relu,
-                            const at::Tensor& mean, const at::Tensor& variance) {
+                            const at::Tensor& mean, const at::Tensor& variance,
+                            const NormKernels& kernels) {
     RECORD_USER_SCOPE("fused_norm");
-    const Moments moments = moments_of(x, mean, variance);
-    const at::Tensor scale = weight * moments.inverse;
-    const at::Tensor y =
-        norm_then(x, scale, bias - moments.mean * scale,
-                  {branch_scales.value_or(at::Tensor()), shortcut.value_or(at::Tensor()), relu});
-    context->save_for_backward({x, weight, moments.mean, moments.inverse,
-                                branch_scales.value_or(at::Tensor()), relu ? y : at::Tensor()});
+    const at::Tensor scales = branch_scales.value_or(at::Tensor());
+    const NormInput input = input_of(x, scales, relu);
+    const at::Tensor moments = at::empty({2, x.size(1)}, weight.options()),
+                     line = at::empty({2, x.size(1)}, weight.options());
+    kernels.measure(
+        input, {weight.const_data_ptr<float>(), bias.const_data_ptr<float>(), BatchNorm::kEpsilon},
+        moments_in(moments), {mean.mutable_data_ptr<float>(), variance.mutable_data_ptr<float>()},
+        {row(line, 0), row(line, 1)});
+    const at::Tensor y = at::empty_like(x);
+    kernels.apply(input, {row(line, 0), row(line, 1)},
+                  data_or_null(shortcut.value_or(at::Tensor())), y.mutable_data_ptr());
+    context->save_for_backward({x, weight, moments, scales, relu ? y : at::Tensor()});
     context->saved_data["shortcut"] = shortcut.has_value();
+    KeptKernels<NormKernels>::keep(*context, kernels);
     return y;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     RECORD_USER_SCOPE("fused_norm_backward");
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &weight = saved[1], &mean = saved[2], &inverse = saved[3],
-                     &branch_scales = saved[4], &y = saved[5];
-    const NormShape shape = shape_of(x);
+    const at::Tensor &x = saved[0], &weight = saved[1], &moments = saved[2], &y = saved[4];
     const at::Tensor of_y = gradients[0].contiguous(at::MemoryFormat::ChannelsLast);
-    const auto coming_to = [&](const Range& part) {
-      return NormGradient{.of_y = part.values(of_y.const_data_ptr<float>()),
-                          .y = part.values(data_or_null(y)),
-                          .branch_scales = part.scales(data_or_null(branch_scales))};
-    };
-    const float* means = mean.const_data_ptr<float>();
-    const std::vector<double> sums = sum_over_pictures(shape, [&](const Range& part, double* into) {
-      norm_backward_sums(part.shape, coming_to(part), part.values(x.const_data_ptr<float>()), means,
-                         into);
-    });
-
-    const at::Tensor of_weight = at::empty_like(weight), of_bias = at::empty_like(weight);
-    const at::Tensor factors = at::empty({3, shape.channels}, x.options());
-    fill_factors(shape, sums, weight, inverse, factors, of_weight, of_bias);
-    const NormFactors here{.of_gradient = factors[0].const_data_ptr<float>(),
-                           .of_distance = factors[1].const_data_ptr<float>(),
-                           .constant = factors[2].const_data_ptr<float>()};
-    const at::Tensor of_x = at::empty_like(x);
-    const bool has_shortcut = context->saved_data["shortcut"].toBool();
+    const bool relu = y.defined(), has_shortcut = context->saved_data["shortcut"].toBool();
+    const at::Tensor of_x = at::empty_like(x), of_weight = at::empty_like(weight),
+                     of_bias = at::empty_like(weight);
     // Without a relu what comes to the shortcut is what came to y.
-    at::Tensor of_shortcut = has_shortcut ? (y.defined() ? at::empty_like(x) : of_y) : at::Tensor();
-    float* written = has_shortcut && y.defined() ? of_shortcut.mutable_data_ptr<float>() : nullptr;
-    for_pictures(shape, [&](const Range& part) {
-      norm_backward(part.shape, coming_to(part), part.values(x.const_data_ptr<float>()), means,
-                    here, part.values(of_x.mutable_data_ptr<float>()), part.values(written));
-    });
-    return {of_x, of_weight, of_bias, of_shortcut, {}, {}, {}, {}};
-  }
-
- private:
-  // torch's formula: of_x = weight * inverse * (g - mean(g) - normal * mean(g * normal)).
-  static void fill_factors(const NormShape& shape, const std::vector<double>& sums,
-                           const at::Tensor& weight, const at::Tensor& inverse,
-                           const at::Tensor& factors, const at::Tensor& of_weight,
-                           const at::Tensor& of_bias) {
-    const auto count = static_cast<double>(shape.pictures * shape.pixels);
-    float* rows = factors.mutable_data_ptr<float>();
-    for (int64_t c = 0; c < shape.channels; ++c) {
-      const double g = sums[static_cast<size_t>(c)];
-      const double product = sums[static_cast<size_t>(shape.channels + c)];
-      const double scale = inverse.const_data_ptr<float>()[c];
-      const double factor = weight.const_data_ptr<float>()[c] * scale;
-      of_weight.mutable_data_ptr<float>()[c] = static_cast<float>(product * scale);
-      of_bias.mutable_data_ptr<float>()[c] = static_cast<float>(g);
-      rows[c] = static_cast<float>(factor);
-      rows[shape.channels + c] = static_cast<float>(-factor * scale * scale * product / count);
-      rows[2 * shape.channels + c] = static_cast<float>(-factor * g / count);
-    }
+    const at::Tensor of_shortcut = has_shortcut ? (relu ? at::empty_like(x) : of_y) : at::Tensor();
+    KeptKernels<NormKernels>::kept(*context).gradients(
+        input_of(x, saved[3], relu), of_y.const_data_ptr(), data_or_null(y),
+        weight.const_data_ptr<float>(), moments_in(moments),
+        {.of_x = of_x.mutable_data_ptr(),
+         .of_shortcut = has_shortcut && relu ? of_shortcut.mutable_data_ptr() : nullptr,
+         .of_weight = of_weight.mutable_data_ptr<float>(),
+         .of_bias = of_bias.mutable_data_ptr<float>()});
+    return {of_x, of_weight, of_bias, of_shortcut, {}, {}, {}, {}, {}};
   }
 };
 
 // As autograd wants what is missing.
 std::optional<at::Tensor> if_defined(const at::Tensor& tensor) {
   return tensor.defined() ? std::optional(tensor) : std::nullopt;
+}
+
+// As x lies in memory.
+at::Tensor as_channels_last(const at::Tensor& shortcut) {
+  return shortcut.defined() ? shortcut.contiguous(at::MemoryFormat::ChannelsLast) : shortcut;
 }
 
 }  // namespace
@@ -205,24 +110,29 @@ at::Tensor follow_norm(at::Tensor y, const AfterNorm& after) {
   return after.relu ? at::relu(y) : y;
 }
 
-bool can_fuse_norm(const at::Tensor& x) {
-  return x.device().is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 4 &&
-         x.size(1) % kNormTile == 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast);
+bool can_fuse_norm(const at::Tensor& x, const NormKernels& kernels) {
+  const bool has_type = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
+  return has_type && x.dim() == 4 && x.is_contiguous(at::MemoryFormat::ChannelsLast) &&
+         kernels.takes(shape_of(x), type_of(x));
 }
 
 at::Tensor fused_norm(const BatchNorm& norm, const at::Tensor& x, const at::Tensor& mean,
-                      const at::Tensor& variance, const AfterNorm& after) {
-  std::optional<at::Tensor> shortcut;
-  if (after.shortcut.defined())
-    shortcut = after.shortcut.contiguous(at::MemoryFormat::ChannelsLast);
-  return FusedNorm::apply(x, norm.weight, norm.bias, shortcut, if_defined(after.branch_scales),
-                          after.relu, mean, variance);
+                      const at::Tensor& variance, const AfterNorm& after,
+                      const NormKernels& kernels) {
+  return FusedNorm::apply(x, norm.weight, norm.bias, if_defined(as_channels_last(after.shortcut)),
+                          if_defined(after.branch_scales), after.relu, mean, variance, kernels);
 }
 
-at::Tensor fused_norm_evaluated(const BatchNorm& norm, const at::Tensor& x,
-                                const AfterNorm& after) {
+at::Tensor fused_norm_evaluated(const BatchNorm& norm, const at::Tensor& x, const AfterNorm& after,
+                                const NormKernels& kernels) {
   const at::Tensor scale = norm.weight * (norm.running_var + BatchNorm::kEpsilon).rsqrt();
-  return norm_then(x, scale, norm.bias - norm.running_mean * scale, after);
+  const at::Tensor shift = norm.bias - norm.running_mean * scale;
+  const at::Tensor shortcut = as_channels_last(after.shortcut);
+  const at::Tensor y = at::empty_like(x);
+  kernels.apply(input_of(x, after.branch_scales, after.relu),
+                {scale.mutable_data_ptr<float>(), shift.mutable_data_ptr<float>()},
+                data_or_null(shortcut), y.mutable_data_ptr());
+  return y;
 }
 
 }  // namespace lockstep::jobs

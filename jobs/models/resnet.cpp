@@ -62,12 +62,13 @@ at::Tensor ResNet::apply(const Unit& unit, const at::Tensor& x, const TrainingPa
   const Convolution& c = unit.convolution;
   const at::Tensor y =
       convolution(x, c.weight.to(compute_type_), c.stride, c.padding, fast_.convolution_products);
-  if (!fast_.fused_norms || !can_fuse_norm(y) || (pass != nullptr && pass->norms != nullptr)) {
+  if (!fast_.fused_norms || !can_fuse_norm(y, fast_.norms) ||
+      (pass != nullptr && pass->norms != nullptr)) {
     return follow_norm(normalise(unit, y, pass), after);
   }
-  if (pass == nullptr) return fused_norm_evaluated(unit.norm, y, after);
+  if (pass == nullptr) return fused_norm_evaluated(unit.norm, y, after, fast_.norms);
   return fused_norm(unit.norm, y, pass->statistics->at(unit.norm_name + ".running_mean"),
-                    pass->statistics->at(unit.norm_name + ".running_var"), after);
+                    pass->statistics->at(unit.norm_name + ".running_var"), after, fast_.norms);
 }
 
 at::Tensor ResNet::forward(const at::Tensor& images, const TrainingPass* pass) const {

@@ -2,167 +2,290 @@
 
 #include <numeric>
 
+#include "comm/cuda_device.h"
 #include "comm/cuda_launch.h"
 #include "runner/kernels/update_cuda.h"
 #include "runner/kernels/update_scalars.h"
 
-// One block a segment: its sums have one fixed order, and trust ratio and move need no second
-// launch.
+// Segments are cut into chunks, one block each, so that a large one keeps the whole GPU busy. A sum
+// over a segment is that of its chunks' sums: its order depends on the sizes alone.
 
 namespace lockstep::runner {
 namespace {
 
 using comm::check_cuda;
 using comm::DeviceArray;
+using comm::load;
+using comm::store;
+using Pack = comm::Pack<float>;
 
 constexpr unsigned kThreads = 512;
+constexpr int64_t kChunk = 16384;  // numbers
+constexpr int64_t kStride = int64_t{kThreads} * Pack::kCount;
 
 struct DeviceSegment {
-  int64_t offset, size;
-  bool decays;
-  UpdateScalars scalars;
+  int64_t offset = 0, size = 0, first_chunk = 0;
+  bool adapts = false;  // by a trust ratio
+  UpdateScalars scalars{};
 };
 
-// The sum over the block, in every thread.
-__device__ double block_sum(double value) {
-  __shared__ double parts[kThreads];
-  parts[threadIdx.x] = value;
-  __syncthreads();
-  for (unsigned half = kThreads / 2; half > 0; half /= 2) {
-    if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
-    __syncthreads();
+struct DeviceSegments {
+  const DeviceSegment* all;
+  int count;
+};
+
+__host__ __device__ int64_t chunks_of(int64_t size) { return (size + kChunk - 1) / kChunk; }
+
+// What one block works on.
+struct Chunk {
+  int segment;
+  int64_t offset;  // in the arenas
+  int64_t size;
+};
+
+// The last segment that begins at or before this block's chunk has it: empty ones have none.
+__device__ Chunk chunk_of_block(const DeviceSegments& segments) {
+  const auto chunk = static_cast<int64_t>(blockIdx.x);
+  int low = 0, high = segments.count;
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (segments.all[middle].first_chunk <= chunk ? low : high) = middle;
   }
-  const double sum = parts[0];
-  __syncthreads();
+  const DeviceSegment& segment = segments.all[low];
+  const int64_t begin = (chunk - segment.first_chunk) * kChunk;
+  const int64_t left = segment.size - begin;
+  return {low, segment.offset + begin, left < kChunk ? left : kChunk};
+}
+
+// Where in its chunk a thread begins; it goes on by kStride.
+__device__ int64_t first_of_thread() { return int64_t{threadIdx.x} * Pack::kCount; }
+
+__device__ double squares(const Pack& pack) {
+  double sum = 0.0;
+  for (const float value : pack.values) sum += static_cast<double>(value) * value;
   return sum;
 }
 
-__device__ double squared_norm(const float* values, int64_t size) {
+// The squared norm of each chunk.
+__global__ void norms_kernel(DeviceSegments segments, const float* values, double* norms) {
+  const Chunk chunk = chunk_of_block(segments);
   double sum = 0.0;
-  for (int64_t i = threadIdx.x; i < size; i += kThreads) {
-    sum += static_cast<double>(values[i]) * values[i];
+  for (int64_t i = first_of_thread(); i < chunk.size; i += kStride) {
+    sum += squares(load(values + chunk.offset + i, chunk.size - i));
   }
-  return block_sum(sum);
+  sum = comm::block_sum<kThreads>(sum);
+  if (threadIdx.x == 0) norms[blockIdx.x] = sum;
 }
 
-__global__ void norms_kernel(const DeviceSegment* segments, const float* values, double* norms) {
-  const DeviceSegment& segment = segments[blockIdx.x];
-  const double norm = squared_norm(values + segment.offset, segment.size);
-  if (threadIdx.x == 0) norms[blockIdx.x] = norm;
+__device__ void add_to_moments(const UpdateScalars& s, float gradient, float& m, float& v) {
+  m = s.beta1 * m + s.rest1 * gradient;
+  v = s.beta2 * v + s.rest2 * gradient * gradient;
 }
 
-// Scales a direction to `share` of the norm of its weights; 1 where either is nothing.
-__device__ double trust_ratio(double share, int64_t size, const float* p, const float* direction) {
-  __syncthreads();
-  const double weight_norm = sqrt(squared_norm(p, size));
-  const double direction_norm = sqrt(squared_norm(direction, size));
-  return weight_norm > 0.0 && direction_norm > 0.0 ? share * weight_norm / direction_norm : 1.0;
+__device__ float adams_denominator(const UpdateScalars& s, float v) {
+  return sqrtf(v) * s.correction2_root + s.epsilon;
 }
 
-__device__ void lamb(const UpdateScalars& s, int64_t size, float* p, float* g, float* m, float* v) {
-  for (int64_t i = threadIdx.x; i < size; i += kThreads) {
-    const float gradient = g[i] * s.gradient_factor;
-    m[i] = s.beta1 * m[i] + s.rest1 * gradient;
-    v[i] = s.beta2 * v[i] + s.rest2 * gradient * gradient;
-    g[i] = m[i] * s.correction1 / (sqrtf(v[i]) * s.correction2_root + s.epsilon) + s.decay * p[i];
+// LAMB's direction takes the place of the gradient.
+__device__ Pack lamb_direction(const UpdateScalars& s, const UpdateMemory& memory, int64_t at,
+                               int64_t left, const Pack& p) {
+  Pack g = load(memory.gradients + at, left), m = load(memory.moment1 + at, left),
+       v = load(memory.moment2 + at, left);
+  for (int k = 0; k < Pack::kCount; ++k) {
+    add_to_moments(s, g.values[k] * s.gradient_factor, m.values[k], v.values[k]);
+    g.values[k] =
+        m.values[k] * s.correction1 / adams_denominator(s, v.values[k]) + s.decay * p.values[k];
   }
-  const double trust = s.decay != 0.0f ? trust_ratio(1.0, size, p, g) : 1.0;
-  const float rate = static_cast<float>(s.learning_rate * trust);
-  for (int64_t i = threadIdx.x; i < size; i += kThreads) p[i] -= rate * g[i];
+  store(memory.gradients + at, g, left);
+  store(memory.moment1 + at, m, left);
+  store(memory.moment2 + at, v, left);
+  return g;
 }
 
-__device__ void adamw(const UpdateScalars& s, int64_t size, float* p, const float* g, float* m,
-                      float* v) {
-  for (int64_t i = threadIdx.x; i < size; i += kThreads) {
-    const float gradient = g[i] * s.gradient_factor;
-    m[i] = s.beta1 * m[i] + s.rest1 * gradient;
-    v[i] = s.beta2 * v[i] + s.rest2 * gradient * gradient;
-    const float denominator = sqrtf(v[i]) * s.correction2_root + s.epsilon;
-    p[i] = p[i] * (1.0f - s.learning_rate * s.decay) -
-           s.learning_rate * s.correction1 * (m[i] / denominator);
+__device__ Pack decayed_gradient(const UpdateScalars& s, const UpdateMemory& memory, int64_t at,
+                                 int64_t left, const Pack& p) {
+  Pack g = load(memory.gradients + at, left);
+  for (int k = 0; k < Pack::kCount; ++k) {
+    g.values[k] = g.values[k] * s.gradient_factor + s.decay * p.values[k];
   }
+  return g;
 }
 
-__device__ void sgd(const UpdateScalars& s, bool nesterov, int64_t size, float* p, const float* g,
-                    float* m) {
-  for (int64_t i = threadIdx.x; i < size; i += kThreads) {
-    const float gradient = g[i] * s.gradient_factor + s.decay * p[i];
-    m[i] = (s.first ? 0.0f : s.momentum * m[i]) + gradient;
-    p[i] -= s.learning_rate * (nesterov ? gradient + s.momentum * m[i] : m[i]);
-  }
-}
+struct TrustNorms {
+  double weights, direction;  // squared
+};
 
-__device__ void lars(const UpdateScalars& s, bool adapts, int64_t size, float* p, float* g,
-                     float* m) {
-  for (int64_t i = threadIdx.x; i < size; i += kThreads)
-    g[i] = g[i] * s.gradient_factor + s.decay * p[i];
-  const float scale = adapts ? static_cast<float>(trust_ratio(kLarsTrust, size, p, g)) : 1.0f;
-  for (int64_t i = threadIdx.x; i < size; i += kThreads) {
-    m[i] = (s.first ? 0.0f : s.momentum * m[i]) + scale * g[i];
-    p[i] -= s.learning_rate * m[i];
-  }
-}
-
-__device__ void optimise(const DeviceSegment& segment, UpdateRule rule,
-                         const UpdateMemory& memory) {
+// Of the rules with a trust ratio: what has to be known of all chunks before one may move.
+template <UpdateRule kRule>
+__global__ void direction_kernel(DeviceSegments segments, UpdateMemory memory, TrustNorms* norms) {
+  const Chunk chunk = chunk_of_block(segments);
+  const DeviceSegment& segment = segments.all[chunk.segment];
   const UpdateScalars& s = segment.scalars;
-  float* p = memory.parameters + segment.offset;
-  float* g = memory.gradients + segment.offset;
-  float* m = memory.moment1 + segment.offset;
-  float* v = memory.moment2 == nullptr ? nullptr : memory.moment2 + segment.offset;
-  switch (rule) {
-    case UpdateRule::lamb:
-      lamb(s, segment.size, p, g, m, v);
-      break;
-    case UpdateRule::adamw:
-      adamw(s, segment.size, p, g, m, v);
-      break;
-    case UpdateRule::sgd:
-    case UpdateRule::momentum:
-      sgd(s, rule == UpdateRule::sgd, segment.size, p, g, m);
-      break;
-    case UpdateRule::lars:
-      lars(s, segment.decays, segment.size, p, g, m);
-      break;
+  if (s.frozen || (kRule == UpdateRule::lars && !segment.adapts)) return;
+  TrustNorms sums{};
+  for (int64_t i = first_of_thread(); i < chunk.size; i += kStride) {
+    const int64_t at = chunk.offset + i, left = chunk.size - i;
+    const Pack p = load(memory.parameters + at, left);
+    const Pack direction = kRule == UpdateRule::lamb ? lamb_direction(s, memory, at, left, p)
+                                                     : decayed_gradient(s, memory, at, left, p);
+    sums.weights += squares(p);
+    sums.direction += squares(direction);
+  }
+  if (!segment.adapts) return;
+  sums.weights = comm::block_sum<kThreads>(sums.weights);
+  sums.direction = comm::block_sum<kThreads>(sums.direction);
+  if (threadIdx.x == 0) norms[blockIdx.x] = sums;
+}
+
+// What scales a direction to `share` of the norm of its weights; 1 where either is nothing. One
+// block a segment.
+__global__ void trust_kernel(DeviceSegments segments, double share, const TrustNorms* norms,
+                             double* trust) {
+  const DeviceSegment& segment = segments.all[blockIdx.x];
+  if (segment.scalars.frozen || !segment.adapts) return;
+  TrustNorms sums{};
+  for (int64_t i = threadIdx.x; i < chunks_of(segment.size); i += kThreads) {
+    sums.weights += norms[segment.first_chunk + i].weights;
+    sums.direction += norms[segment.first_chunk + i].direction;
+  }
+  const double weights = sqrt(comm::block_sum<kThreads>(sums.weights));
+  const double direction = sqrt(comm::block_sum<kThreads>(sums.direction));
+  if (threadIdx.x > 0) return;
+  trust[blockIdx.x] = weights > 0.0 && direction > 0.0 ? share * weights / direction : 1.0;
+}
+
+__device__ void move_by_lamb(const UpdateScalars& s, double trust, const UpdateMemory& memory,
+                             int64_t at, int64_t left, Pack& p) {
+  const float rate = static_cast<float>(s.learning_rate * trust);
+  const Pack direction = load(memory.gradients + at, left);
+  for (int k = 0; k < Pack::kCount; ++k) p.values[k] -= rate * direction.values[k];
+}
+
+__device__ void move_by_adamw(const UpdateScalars& s, const UpdateMemory& memory, int64_t at,
+                              int64_t left, Pack& p) {
+  const Pack g = load(memory.gradients + at, left);
+  Pack m = load(memory.moment1 + at, left), v = load(memory.moment2 + at, left);
+  for (int k = 0; k < Pack::kCount; ++k) {
+    add_to_moments(s, g.values[k] * s.gradient_factor, m.values[k], v.values[k]);
+    p.values[k] =
+        p.values[k] * (1.0f - s.learning_rate * s.decay) -
+        s.learning_rate * s.correction1 * (m.values[k] / adams_denominator(s, v.values[k]));
+  }
+  store(memory.moment1 + at, m, left);
+  store(memory.moment2 + at, v, left);
+}
+
+// SGD, with and without Nesterov, and LARS.
+__device__ void move_by_momentum(const UpdateScalars& s, float scale, bool nesterov,
+                                 const UpdateMemory& memory, int64_t at, int64_t left, Pack& p) {
+  const Pack g = decayed_gradient(s, memory, at, left, p);
+  Pack m = load(memory.moment1 + at, left);
+  for (int k = 0; k < Pack::kCount; ++k) {
+    const float gradient = scale * g.values[k];
+    m.values[k] = (s.first ? 0.0f : s.momentum * m.values[k]) + gradient;
+    p.values[k] -= s.learning_rate * (nesterov ? gradient + s.momentum * m.values[k] : m.values[k]);
+  }
+  store(memory.moment1 + at, m, left);
+}
+
+__device__ void follow(float weight, float* average, int64_t left, const Pack& p) {
+  if (weight == 1.0f) return store(average, p, left);
+  Pack a = load(average, left);
+  for (int k = 0; k < Pack::kCount; ++k) a.values[k] += weight * (p.values[k] - a.values[k]);
+  store(average, a, left);
+}
+
+// The parameters, then the average that follows them. `trust` is of the segments that adapt.
+template <UpdateRule kRule>
+__global__ void move_kernel(DeviceSegments segments, const double* trust, UpdateMemory memory) {
+  const Chunk chunk = chunk_of_block(segments);
+  const DeviceSegment& segment = segments.all[chunk.segment];
+  const UpdateScalars& s = segment.scalars;
+  const double ratio = segment.adapts && !s.frozen ? trust[chunk.segment] : 1.0;
+  for (int64_t i = first_of_thread(); i < chunk.size; i += kStride) {
+    const int64_t at = chunk.offset + i, left = chunk.size - i;
+    Pack p = load(memory.parameters + at, left);
+    if (!s.frozen) {
+      if constexpr (kRule == UpdateRule::lamb) {
+        move_by_lamb(s, ratio, memory, at, left, p);
+      } else if constexpr (kRule == UpdateRule::adamw) {
+        move_by_adamw(s, memory, at, left, p);
+      } else {
+        move_by_momentum(s, static_cast<float>(ratio), kRule == UpdateRule::sgd, memory, at, left,
+                         p);
+      }
+      store(memory.parameters + at, p, left);
+    }
+    if (memory.average != nullptr) follow(s.average_weight, memory.average + at, left, p);
   }
 }
 
-__global__ void update_kernel(const DeviceSegment* segments, UpdateRule rule, UpdateMemory memory) {
-  const DeviceSegment& segment = segments[blockIdx.x];
-  const float weight = segment.scalars.average_weight;
-  if (!segment.scalars.frozen) optimise(segment, rule, memory);
-  if (memory.average == nullptr) return;
-  const float* p = memory.parameters + segment.offset;
-  float* average = memory.average + segment.offset;
-  for (int64_t i = threadIdx.x; i < segment.size; i += kThreads) {
-    average[i] = weight == 1.0f ? p[i] : average[i] + weight * (p[i] - average[i]);
+// The segments in the memory of the device for as long as the launches before its end need them.
+class Table {
+ public:
+  explicit Table(std::vector<DeviceSegment> segments)
+      : count_(static_cast<int>(segments.size())), device_(segments.size()) {
+    for (DeviceSegment& segment : segments) {
+      segment.first_chunk = chunks_;
+      chunks_ += chunks_of(segment.size);
+    }
+    check_cuda(
+        cudaMemcpyAsync(device_.data(), segments.data(), segments.size() * sizeof(DeviceSegment),
+                        cudaMemcpyHostToDevice, nullptr),
+        "cudaMemcpyAsync");
   }
-}
 
-void copy_to_device(const std::vector<DeviceSegment>& segments,
-                    DeviceArray<DeviceSegment>& device) {
-  check_cuda(
-      cudaMemcpyAsync(device.data(), segments.data(), segments.size() * sizeof(DeviceSegment),
-                      cudaMemcpyHostToDevice, nullptr),
-      "cudaMemcpyAsync");
-}
+  DeviceSegments segments() { return {device_.data(), count_}; }
+  unsigned count() const { return static_cast<unsigned>(count_); }
+  unsigned chunks() const { return static_cast<unsigned>(chunks_); }
+
+ private:
+  int count_;
+  int64_t chunks_ = 0;
+  DeviceArray<DeviceSegment> device_;
+};
 
 std::vector<double> cuda_squared_norms(std::span<const UpdateSegment> segments, const float* values,
                                        double scale) {
   std::vector<DeviceSegment> host;
   for (const UpdateSegment& segment : segments)
-    host.push_back({segment.offset, segment.size, segment.decays, {}});
-  DeviceArray<DeviceSegment> device(host.size());
-  DeviceArray<double> device_norms(host.size());
-  copy_to_device(host, device);
-  comm::launch("norms_kernel", norms_kernel, static_cast<unsigned>(host.size()), kThreads,
-               device.data(), values, device_norms.data());
-  std::vector<double> norms(host.size());
-  check_cuda(cudaMemcpy(norms.data(), device_norms.data(), norms.size() * sizeof(double),
+    host.push_back({.offset = segment.offset, .size = segment.size});
+  Table table(std::move(host));
+  std::vector<double> norms(segments.size()), of_chunks(table.chunks());
+  if (of_chunks.empty()) return norms;
+  DeviceArray<double> device_norms(of_chunks.size());
+  comm::launch("norms_kernel", norms_kernel, table.chunks(), kThreads, table.segments(), values,
+               device_norms.data());
+  check_cuda(cudaMemcpy(of_chunks.data(), device_norms.data(), of_chunks.size() * sizeof(double),
                         cudaMemcpyDeviceToHost),
              "cudaMemcpy");
-  for (double& norm : norms) norm *= scale * scale;
+  auto chunk = of_chunks.begin();
+  for (size_t k = 0; k < segments.size(); ++k) {
+    const auto end = chunk + chunks_of(segments[k].size);
+    norms[k] = std::accumulate(chunk, end, 0.0) * scale * scale;
+    chunk = end;
+  }
   return norms;
+}
+
+template <UpdateRule kRule>
+void move(Table& table, const UpdateMemory& memory) {
+  constexpr bool kAdapts = kRule == UpdateRule::lamb || kRule == UpdateRule::lars;
+  DeviceArray<double> trust(table.count());
+  if constexpr (kAdapts) {
+    DeviceArray<TrustNorms> norms(table.chunks());
+    comm::launch("direction_kernel", direction_kernel<kRule>, table.chunks(), kThreads,
+                 table.segments(), memory, norms.data());
+    comm::launch("trust_kernel", trust_kernel, table.count(), kThreads, table.segments(),
+                 kRule == UpdateRule::lars ? kLarsTrust : 1.0, norms.data(), trust.data());
+  }
+  comm::launch("move_kernel", move_kernel<kRule>, table.chunks(), kThreads, table.segments(),
+               trust.data(), memory);
+}
+
+bool adapts(UpdateRule rule, const UpdateSegment& segment, const UpdateScalars& scalars) {
+  if (rule == UpdateRule::lamb) return scalars.decay != 0.0f;
+  return rule == UpdateRule::lars && segment.decays;
 }
 
 void cuda_update(std::span<const UpdateSegment> segments, const UpdateOptions& options,
@@ -172,13 +295,27 @@ void cuda_update(std::span<const UpdateSegment> segments, const UpdateOptions& o
       std::accumulate(gradient_squared_norms.begin(), gradient_squared_norms.end(), 0.0);
   std::vector<DeviceSegment> host;
   for (size_t k = 0; k < segments.size(); ++k) {
-    host.push_back({segments[k].offset, segments[k].size, segments[k].decays,
-                    update_scalars(options, step, segments[k], gradient_squared_norms[k], all)});
+    const UpdateSegment& segment = segments[k];
+    const UpdateScalars s = update_scalars(options, step, segment, gradient_squared_norms[k], all);
+    host.push_back({.offset = segment.offset,
+                    .size = segment.size,
+                    .adapts = adapts(options.rule, segment, s),
+                    .scalars = s});
   }
-  DeviceArray<DeviceSegment> device(host.size());
-  copy_to_device(host, device);
-  comm::launch("update_kernel", update_kernel, static_cast<unsigned>(host.size()), kThreads,
-               device.data(), options.rule, memory);
+  Table table(std::move(host));
+  if (table.chunks() == 0) return;
+  switch (options.rule) {
+    case UpdateRule::lamb:
+      return move<UpdateRule::lamb>(table, memory);
+    case UpdateRule::adamw:
+      return move<UpdateRule::adamw>(table, memory);
+    case UpdateRule::sgd:
+      return move<UpdateRule::sgd>(table, memory);
+    case UpdateRule::momentum:
+      return move<UpdateRule::momentum>(table, memory);
+    case UpdateRule::lars:
+      return move<UpdateRule::lars>(table, memory);
+  }
 }
 
 }  // namespace

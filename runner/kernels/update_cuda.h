@@ -4,8 +4,8 @@
 
 namespace lockstep::runner {
 
-/// The passes of update.h over memory of the current CUDA device, on its default stream. Throws
-/// CollectiveError (E404) where CUDA fails.
+/// The passes of update.h over memory of the current CUDA device, on its default stream. Segments
+/// begin on 16 bytes, as all arenas have them. Throws CollectiveError (E404) where CUDA fails.
 UpdateKernels cuda_update_kernels();
 
 }  // namespace lockstep::runner

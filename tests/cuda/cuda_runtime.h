@@ -197,7 +197,11 @@ inline float __fadd_rn(float a, float b) { return a + b; }
 
 // --- The runtime library
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidConfiguration = 9
+};
 enum cudaMemcpyKind {
   cudaMemcpyHostToDevice = 1,
   cudaMemcpyDeviceToHost = 2,
@@ -212,7 +216,15 @@ struct cudaLaunchConfig_t {
 };
 
 inline const char* cudaGetErrorString(cudaError_t error) {
-  return error == cudaSuccess ? "no error" : "out of memory";
+  switch (error) {
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorInvalidConfiguration:
+      return "invalid configuration argument";
+  }
+  return "unknown error";
 }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline cudaError_t cudaMallocAsync(void** memory, size_t bytes, cudaStream_t) {
@@ -241,6 +253,12 @@ inline cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaSt
 template <typename... Expected, typename... Given>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Expected...),
                                Given&&... given) {
+  const dim3 grid = config->gridDim, threads = config->blockDim;
+  const auto count = [](dim3 of) { return uint64_t{of.x} * of.y * of.z; };
+  if (count(grid) == 0 || grid.x >> 31 != 0 || grid.y >> 16 != 0 || grid.z >> 16 != 0 ||
+      count(threads) == 0 || count(threads) > 1024) {
+    return cudaErrorInvalidConfiguration;
+  }
   cuda_emulation::launch(config->gridDim, config->blockDim,
                          [&] { kernel(static_cast<Expected>(given)...); });
   return cudaSuccess;

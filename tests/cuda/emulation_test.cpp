@@ -3,6 +3,7 @@
 #include <numeric>
 #include <vector>
 
+#include "comm/cuda_device.h"
 #include "comm/cuda_launch.h"
 
 namespace lockstep::comm {
@@ -48,10 +49,28 @@ TEST(CudaEmulation, AWarpAddsUp) {
     EXPECT_EQ(sums[i], i < 32 ? 32 * 33 / 2 : 64 * 65 / 2 - 32 * 33 / 2);
 }
 
+__global__ void two_sums(int* first, int* second) {
+  first[threadIdx.x] = block_sum<kThreads>(static_cast<int>(threadIdx.x));
+  second[threadIdx.x] = block_sum<kThreads>(1);
+}
+
+TEST(BlockSum, IsInEveryThread) {
+  std::vector<int> first(kThreads), second(kThreads);
+  launch("two_sums", two_sums, 1, kThreads, first.data(), second.data());
+  EXPECT_EQ(first, std::vector<int>(kThreads, kThreads * (kThreads - 1) / 2));
+  EXPECT_EQ(second, std::vector<int>(kThreads, kThreads));
+}
+
 __global__ void leave_half(int* values) {
   if (threadIdx.x % 2 == 1) {
     values[threadIdx.x] = __shfl_xor_sync(~0u, 1, 1);  // its partner is never there
   }
+}
+
+TEST(CudaEmulation, RefusesWhatCudaRefuses) {
+  EXPECT_THROW(launch("leave_half", leave_half, 0, 32, nullptr), CollectiveError);
+  EXPECT_THROW(launch("leave_half", leave_half, 1, 1025, nullptr), CollectiveError);
+  EXPECT_THROW(launch("leave_half", leave_half, dim3(1, 65536), 32, nullptr), CollectiveError);
 }
 
 TEST(CudaEmulation, WaitingForWhoNeverComesIsSaid) {

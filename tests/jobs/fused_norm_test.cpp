@@ -12,9 +12,19 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <tuple>
+
+#include "jobs/kernels/batch_norm_cuda.h"
 
 namespace lockstep::jobs {
 namespace {
+
+// The kernels of GPUs run on processors here, by tests/cuda's emulation.
+struct Device {
+  const char* name;
+  NormKernels kernels;
+};
+const Device kProcessor{"processor", NormKernels()}, kCuda{"cuda", cuda_norm_kernels()};
 
 struct Case {
   int64_t pictures, channels, height, width;
@@ -25,10 +35,10 @@ struct Result {
   at::Tensor y, mean, variance, of_x, of_weight, of_bias, of_shortcut;
 };
 
-class FusedNorm : public testing::TestWithParam<Case> {
+class FusedNorm : public testing::TestWithParam<std::tuple<Device, Case>> {
  protected:
   FusedNorm() {
-    const Case& c = GetParam();
+    const Case& c = the_case();
     at::manual_seed(3);
     // Far from 0, as activations are whose squares would lose their digits.
     x_ = (at::randn({c.pictures, c.channels, c.height, c.width}) * 0.5 + 20.0)
@@ -40,18 +50,23 @@ class FusedNorm : public testing::TestWithParam<Case> {
     if (c.scales) scales_ = at::rand({c.pictures}) * at::rand({c.pictures}).gt(0.3);
   }
 
+  const Case& the_case() const { return std::get<Case>(GetParam()); }
+  const NormKernels& kernels() const { return std::get<Device>(GetParam()).kernels; }
+
+  // What belongs to channels and pictures has float32 or more.
   Result run(bool fused, at::ScalarType type) const {
-    const Case& c = GetParam();
-    const auto leaf = [&](const at::Tensor& t) {
-      return t.to(type).detach().clone().set_requires_grad(true);
+    const Case& c = the_case();
+    const auto leaf = [](const at::Tensor& t, at::ScalarType as) {
+      return t.to(as).detach().clone().set_requires_grad(true);
     };
-    const at::Tensor x = leaf(x_), shortcut = leaf(shortcut_), weight = leaf(weight_),
-                     bias = leaf(bias_);
-    Result r{.mean = at::zeros({c.channels}, type), .variance = at::zeros({c.channels}, type)};
-    AfterNorm after{.branch_scales = scales_.defined() ? scales_.to(type) : scales_,
+    const at::ScalarType wide = type == at::kBFloat16 ? at::kFloat : type;
+    const at::Tensor x = leaf(x_, type), shortcut = leaf(shortcut_, type),
+                     weight = leaf(weight_, wide), bias = leaf(bias_, wide);
+    Result r{.mean = at::zeros({c.channels}, wide), .variance = at::zeros({c.channels}, wide)};
+    AfterNorm after{.branch_scales = scales_.defined() ? scales_.to(wide) : scales_,
                     .relu = c.relu};
     if (c.shortcut) after.shortcut = shortcut;
-    r.y = fused ? fused_norm({weight, bias, {}, {}}, x, r.mean, r.variance, after)
+    r.y = fused ? fused_norm({weight, bias, {}, {}}, x, r.mean, r.variance, after, kernels())
                 : follow_norm(at::batch_norm(x, weight, bias, r.mean, r.variance, true, 1.0,
                                              BatchNorm::kEpsilon, false),
                               after);
@@ -71,7 +86,7 @@ double distance(const at::Tensor& a, const at::Tensor& exact) {
 }
 
 TEST_P(FusedNorm, IsAsNearToTheExactValuesAsOneOperatorAfterTheOther) {
-  ASSERT_TRUE(can_fuse_norm(x_));
+  ASSERT_TRUE(can_fuse_norm(x_, kernels()));
   const Result fused = run(true, at::kFloat), plain = run(false, at::kFloat),
                exact = run(false, at::kDouble);
   for (const auto part : {&Result::y, &Result::mean, &Result::variance, &Result::of_x,
@@ -99,30 +114,77 @@ TEST_P(FusedNorm, LetsThroughWhatIsNoNumber) {
   const Result fused = run(true, at::kFloat), plain = run(false, at::kFloat);
   EXPECT_TRUE(at::equal(fused.y.isnan(), plain.y.isnan()));
   EXPECT_TRUE(at::equal(fused.of_x.isnan(), plain.of_x.isnan()));
+  if (!the_case().shortcut) return;
+  // Of the first channel nothing is a number, and no relu takes what comes back to it for less than
+  // 0.
+  EXPECT_TRUE(at::equal(fused.of_shortcut.select(1, 0), plain.of_shortcut.select(1, 0)));
 }
 
 TEST_P(FusedNorm, EvaluatesByTheRunningStatistics) {
   const at::Tensor mean = x_.mean({0, 2, 3}), variance = x_.var({0, 2, 3}) + 0.1;
-  const AfterNorm after{scales_, GetParam().shortcut ? shortcut_ : at::Tensor(), GetParam().relu};
+  const AfterNorm after{scales_, the_case().shortcut ? shortcut_ : at::Tensor(), the_case().relu};
   const BatchNorm norm{weight_, bias_, mean, variance};
-  EXPECT_LE(distance(fused_norm_evaluated(norm, x_, after),
+  EXPECT_LE(distance(fused_norm_evaluated(norm, x_, after, kernels()),
                      follow_norm(norm.evaluate(x_), after).to(at::kDouble)),
             1e-5);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, FusedNorm,
-    testing::Values(Case{4, 64, 7, 9, false, false, true}, Case{4, 64, 7, 9, true, true, true},
-                    Case{3, 32, 5, 5, true, false, false}, Case{2, 96, 1, 1, false, true, false},
-                    Case{1, 32, 3, 1, false, true, true}, Case{37, 2048, 2, 2, false, true, true},
-                    Case{2, 64, 40, 40, false, false, false}));
+// Both round y and the gradients, which have 8 binary digits; sums are over what was not rounded.
+TEST_P(FusedNorm, TakesBfloat16OnGpus) {
+  if (!can_fuse_norm(x_.to(at::kBFloat16), kernels())) return;
+  x_ = x_.to(at::kBFloat16).to(at::kFloat);  // the same for all
+  shortcut_ = shortcut_.to(at::kBFloat16).to(at::kFloat);
+  of_y_ = of_y_.to(at::kBFloat16).to(at::kFloat);
+  const Result fused = run(true, at::kBFloat16), plain = run(false, at::kBFloat16),
+               exact = run(false, at::kDouble);
+  EXPECT_EQ(fused.y.scalar_type(), at::kBFloat16);
+  EXPECT_EQ(fused.of_weight.scalar_type(), at::kFloat);
+  for (const auto part :
+       {&Result::y, &Result::of_x, &Result::of_weight, &Result::of_bias, &Result::of_shortcut}) {
+    if (!(exact.*part).defined()) continue;
+    EXPECT_LE(distance(fused.*part, exact.*part), 1.5 * distance(plain.*part, exact.*part) + 0.004);
+  }
+  EXPECT_LE(distance(fused.mean, exact.mean), 2e-6);
+  EXPECT_LE(distance(fused.variance, exact.variance), 2e-6);
+}
+
+constexpr Case kCases[] = {{4, 64, 7, 9, false, false, true},   {4, 64, 7, 9, true, true, true},
+                           {3, 32, 5, 5, true, false, false},   {2, 96, 1, 1, false, true, false},
+                           {1, 32, 3, 1, false, true, true},    {37, 2048, 2, 2, false, true, true},
+                           {3, 64, 40, 40, false, false, false}};
+// A thread for all channels, blocks with idle threads, the last rows of a block missing.
+constexpr Case kCasesOfGpus[] = {{3, 8, 5, 5, true, true, true},
+                                 {2, 40, 3, 3, false, true, true},
+                                 {2, 528, 3, 3, true, true, false},
+                                 {5, 32, 31, 33, true, false, true}};
+std::string name_of(const testing::TestParamInfo<std::tuple<Device, Case>>& test) {
+  return std::get<Device>(test.param).name + std::to_string(test.index);
+}
+INSTANTIATE_TEST_SUITE_P(Shapes, FusedNorm,
+                         testing::Combine(testing::Values(kProcessor, kCuda),
+                                          testing::ValuesIn(kCases)),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(ShapesOfGpus, FusedNorm,
+                         testing::Combine(testing::Values(kCuda), testing::ValuesIn(kCasesOfGpus)),
+                         name_of);
 
 TEST(CanFuseNorm, OnlyWhatThePassesUnderstand) {
-  const auto last = at::MemoryFormat::ChannelsLast;
-  EXPECT_TRUE(can_fuse_norm(at::zeros({2, 64, 3, 3}).contiguous(last)));
-  EXPECT_FALSE(can_fuse_norm(at::zeros({2, 64, 3, 3})));
-  EXPECT_FALSE(can_fuse_norm(at::zeros({2, 40, 3, 3}).contiguous(last)));
-  EXPECT_FALSE(can_fuse_norm(at::zeros({2, 64, 3, 3}, at::kBFloat16).contiguous(last)));
+  const auto takes = [](const NormKernels& kernels, at::IntArrayRef shape, at::ScalarType type) {
+    return can_fuse_norm(at::zeros(shape, type).contiguous(at::MemoryFormat::ChannelsLast),
+                         kernels);
+  };
+  const NormKernels processor, cuda = cuda_norm_kernels();
+  for (const NormKernels& kernels : {processor, cuda}) {
+    EXPECT_TRUE(takes(kernels, {2, 64, 3, 3}, at::kFloat));
+    EXPECT_FALSE(takes(kernels, {2, 36, 3, 3}, at::kFloat));
+    EXPECT_FALSE(takes(kernels, {2, 64, 3, 3}, at::kDouble));
+    EXPECT_FALSE(takes(kernels, {0, 64, 3, 3}, at::kFloat));
+    EXPECT_FALSE(can_fuse_norm(at::zeros({2, 64, 3, 3}), kernels));
+  }
+  EXPECT_FALSE(takes(processor, {2, 40, 3, 3}, at::kFloat));
+  EXPECT_FALSE(takes(processor, {2, 64, 3, 3}, at::kBFloat16));
+  EXPECT_TRUE(takes(cuda, {2, 40, 3, 3}, at::kFloat));
+  EXPECT_TRUE(takes(cuda, {2, 64, 3, 3}, at::kBFloat16));
 }
 
 }  // namespace

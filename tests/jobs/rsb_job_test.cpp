@@ -6,6 +6,7 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/rand.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -13,6 +14,7 @@
 
 #include <cmath>
 
+#include "jobs/kernels/batch_norm_cuda.h"
 #include "jobs/models/resnet.h"
 
 namespace lockstep::jobs {
@@ -95,6 +97,19 @@ TEST_F(ResNetTest, WritesTheStatisticsOfTheBatch) {
   const at::Tensor first = at::conv2d(images_, parameters_.at("conv1.weight"), {}, 2, 3);
   EXPECT_TRUE(at::allclose(statistics_.at("bn1.running_mean"), first.mean({0, 2, 3}), 1e-4, 1e-5));
   EXPECT_TRUE(at::allclose(statistics_.at("bn1.running_var"), first.var({0, 2, 3}), 1e-4, 1e-5));
+}
+
+TEST_F(ResNetTest, IsTheSameByTheNormsOfGpus) {
+  const at::Tensor scales = at::rand({8, 4});
+  const auto network = [this](const FastPaths& fast) {
+    return ResNet(shape_, parameters_, buffers_, "", at::kFloat, fast);
+  };
+  const ResNet plain = network({}),
+               fused = network({.fused_norms = true, .norms = cuda_norm_kernels()});
+  const TrainingPass pass{.statistics = &statistics_, .branch_scales = scales};
+  EXPECT_TRUE(at::allclose(fused.train(images_, pass), plain.train(images_, pass), 1e-4, 1e-5));
+  for (const auto& [name, running] : buffers_) running.copy_(statistics_.at(name));
+  EXPECT_TRUE(at::allclose(fused.evaluate(images_), plain.evaluate(images_), 1e-4, 1e-5));
 }
 
 TEST_F(ResNetTest, StartsAsTimmDoes) {

@@ -161,6 +161,95 @@ TEST_P(Update, LeavesOutWhatIsFrozenAndCountsFromItsThaw) {
   }
 }
 
+// Segments of all sizes that chunks and vectors may end within, some without decay or yet frozen.
+std::vector<UpdateSegment> segments_of_many_sizes() {
+  std::vector<UpdateSegment> segments;
+  int64_t offset = 0;
+  for (const int64_t size : {1, 0, 3, 4, 16384, 16385, 2050, 70001, 5, 0}) {
+    const auto index = static_cast<int>(segments.size());
+    segments.push_back({offset, size, /*decays=*/index % 3 != 2, /*frozen_steps=*/index % 4 / 3});
+    offset += (size + 63) / 64 * 64;
+  }
+  return segments;
+}
+
+struct Arenas {
+  std::vector<float> parameters, gradients, moment1, moment2, average;
+
+  explicit Arenas(size_t size)
+      : parameters(size), gradients(size), moment1(size), moment2(size), average(size) {
+    for (size_t i = 0; i < size; ++i) parameters[i] = std::sin(static_cast<float>(i));
+  }
+  UpdateMemory memory() {
+    return {parameters.data(), gradients.data(), moment1.data(), moment2.data(), average.data()};
+  }
+};
+
+Arenas after_three_updates(const UpdateKernels& kernels, UpdateRule rule, bool clip_each) {
+  const std::vector<UpdateSegment> segments = segments_of_many_sizes();
+  Arenas arenas(static_cast<size_t>(segments.back().offset));
+  for (int64_t t = 1; t <= 3; ++t) {
+    for (size_t i = 0; i < arenas.gradients.size(); ++i) {
+      arenas.gradients[i] = std::cos(static_cast<float>(i) * 0.3f * static_cast<float>(t));
+    }
+    kernels.update(segments, {.rule = rule, .clip_gradient = 5.0, .clip_each = clip_each},
+                   {.step = t,
+                    .learning_rate = rule == UpdateRule::lars ? 10.0 : 0.01,
+                    .weight_decay = 0.1,
+                    .gradient_scale = 0.5,
+                    .average_decay = t == 1 ? 0.0 : 0.9},
+                   kernels.norms(segments, arenas.gradients.data(), 0.5), arenas.memory());
+  }
+  return arenas;
+}
+
+TEST(UpdateOnGpus, IsThatOfProcessors) {
+  for (const UpdateRule rule : {UpdateRule::lamb, UpdateRule::adamw, UpdateRule::sgd,
+                                UpdateRule::momentum, UpdateRule::lars}) {
+    for (const bool clip_each : {false, true}) {
+      const Arenas here = after_three_updates(UpdateKernels(), rule, clip_each);
+      const Arenas there = after_three_updates(cuda_update_kernels(), rule, clip_each);
+      for (const auto arena :
+           {&Arenas::parameters, &Arenas::average, &Arenas::moment1, &Arenas::moment2}) {
+        for (size_t i = 0; i < (here.*arena).size(); ++i) {
+          const float expected = (here.*arena)[i];
+          ASSERT_NEAR((there.*arena)[i], expected, 1e-6f * (1.0f + std::abs(expected)))
+              << "rule " << static_cast<int>(rule) << " element " << i;
+        }
+      }
+    }
+  }
+}
+
+// Blocks and threads come in another order each time.
+TEST(UpdateOnGpus, HasTheSameBitsEachTime) {
+  const auto run = [] {
+    return after_three_updates(cuda_update_kernels(), UpdateRule::lamb, true).parameters;
+  };
+  EXPECT_EQ(run(), run());
+}
+
+TEST_P(Update, TakesNoSegments) {
+  const std::vector<UpdateSegment> none, empty{{0, 0, true}};
+  EXPECT_TRUE(kernels_.norms(none, nullptr, 1.0).empty());
+  EXPECT_EQ(kernels_.norms(empty, nullptr, 1.0), std::vector<double>{0.0});
+  kernels_.update(empty, {}, {}, std::vector<double>{0.0}, {});
+}
+
+TEST_P(Update, SquaredNormsAreThoseOfEachSegment) {
+  const std::vector<UpdateSegment> segments = segments_of_many_sizes();
+  std::vector<float> values(static_cast<size_t>(segments.back().offset));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i));
+  const std::vector<double> norms = kernels_.norms(segments, values.data(), 0.5);
+  for (size_t k = 0; k < segments.size(); ++k) {
+    double exact = 0.0;
+    for (int64_t i = 0; i < segments[k].size; ++i) {
+      exact += std::pow(0.5 * values[static_cast<size_t>(segments[k].offset + i)], 2.0);
+    }
+    EXPECT_NEAR(norms[k], exact, 1e-10 * exact);
+  }
+}
+
 TEST_P(Update, LeavesTheGapsBetweenSegmentsAlone) {
   const std::vector<UpdateSegment> segments{{0, 5, true}, {64, 70, true}};
   std::vector<float> p(192, 1.0f), g(192, 1.0f), m(192), v(192);
