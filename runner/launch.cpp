@@ -6,9 +6,11 @@
 #include <ATen/ops/ones.h>
 #include <fmt/format.h>
 #include <malloc.h>
+
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 
 #include "comm/error.h"
@@ -69,10 +71,13 @@ Device choose_device(const RunOptions& options, const World& world) {
                               .fast = fast_paths(),
                               .pictures = options.pictures},
                 .gpu = load_gpu_plugin()};
-  if (device.gpu != nullptr && device.gpu->device_count() < world.local_size())
+  // NCCL takes ranks that each have another NCCL_HOSTID for those of several hosts: for tests they
+  // may share a GPU.
+  const bool may_share = std::getenv("NCCL_HOSTID") != nullptr;
+  if (device.gpu != nullptr && !may_share && device.gpu->device_count() < world.local_size())
     device.gpu = nullptr;
   if (device.gpu != nullptr) {
-    device.placement.gpu = world.local_rank();
+    device.placement.gpu = world.local_rank() % device.gpu->device_count();
     device.gpu->use_device(device.placement.gpu);
     device.placement.fast.norms = device.gpu->norm_kernels;
     if (takes_fast_path("dino_loss")) {

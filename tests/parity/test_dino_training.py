@@ -101,13 +101,14 @@ class DinoParity(ParityTest):
         super().setUpClass()
         cls.data = make_data(cls.folder / "data", PER_CLASS, 1, 96)
 
-    def train(self, name, ranks=1, steps=STEPS, **changes):
+    def train(self, name, ranks=1, steps=STEPS, LOCKSTEP_PLAIN="", **changes):
         shards = changes.get("batch", {}).get("shards", 1)
         recipe = dino_recipe(self.data, **{"batch": {"size": 16, "shards": shards}, **changes})
         student = network(recipe)
         recipe["init"] = {"weights": str(save_network(student, self.folder / f"{name}.safetensors"))}
         run = self.folder / name
-        run_lockstep("train", write_dino_recipe(self.folder / f"{name}.toml", recipe), "--run", run, ranks=ranks)
+        run_lockstep("train", write_dino_recipe(self.folder / f"{name}.toml", recipe), "--run", run, ranks=ranks,
+                     LOCKSTEP_PLAIN=LOCKSTEP_PLAIN)
         places = [(step, shard) for step in range(steps) for shard in range(shards)]
         batches = in_parallel(lambda place: self.crops(run, *place), places)
         return recipe, student, run, [batches[step * shards : (step + 1) * shards] for step in range(steps)]
@@ -158,6 +159,9 @@ class DinoParity(ParityTest):
 
     def test_small_patches_without_local_crops(self):
         self.assert_same("global", **SHORT, model={"patch_size": 8}, crops={"global_size": 32, "local_count": 0})
+
+    def test_without_fast_paths(self):
+        self.assert_same("plain", **SHORT, LOCKSTEP_PLAIN="all")
 
     def test_two_shards_on_two_ranks(self):
         self.assert_same("shards", **SHORT, ranks=2, batch={"size": 16, "shards": 2})

@@ -256,6 +256,9 @@ class Transformers(TrainingTest):
     def test_two_shards_on_two_ranks(self):
         self.assert_adamw("vit-shards", 1e-4, 5.0, shards=2, ranks=2)
 
+    def test_without_fast_paths(self):
+        self.assert_adamw("vit-plain", 1e-4, 5.0, LOCKSTEP_PLAIN="all")
+
 
 class OtherOptimizers(TrainingTest):
     def test_adamw_with_a_schedule_by_updates(self):
