@@ -12,6 +12,8 @@
 #include <string_view>
 #include <utility>
 
+#include "monitoring/metrics_log.h"
+
 namespace lockstep::monitoring {
 namespace {
 
@@ -79,7 +81,8 @@ enum HparamsField { kSessionStart = 3, kSessionEnd = 4 };
 constexpr int kSummaryValue = 1;
 
 std::string scalar(const std::string& tag, double value) {
-  return Message().bytes(kTag, tag).single(kSimpleValue, static_cast<float>(value)).content();
+  const auto logged = static_cast<float>(as_logged(value));
+  return Message().bytes(kTag, tag).single(kSimpleValue, logged).content();
 }
 
 // What the plug-in "hparams" finds in a summary's metadata.

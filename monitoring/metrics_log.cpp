@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <system_error>
@@ -31,6 +32,10 @@ std::string number(double value) {
 }
 
 }  // namespace
+
+double as_logged(double value) {
+  return std::strtod(fmt::format("{:.9g}", value).c_str(), nullptr);
+}
 
 MetricsLog::MetricsLog(const std::filesystem::path& file, int64_t step) : file_(file) {
   std::error_code code;

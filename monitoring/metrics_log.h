@@ -23,6 +23,9 @@ class MetricsLog {
   std::ofstream stream_;
 };
 
+/// As the log has a number: nine digits, the same for a float32 again.
+double as_logged(double value);
+
 /// The line without its end: numbers as %.9g, the measures of an evaluation under their names.
 std::string json_line(const StepReport& report);
 
