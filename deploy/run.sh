@@ -9,6 +9,9 @@
 # LOCKSTEP names the program [lockstep], MPIRUN the launcher [mpirun].
 set -u
 
+# shellcheck source=deploy/launcher.sh
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/launcher.sh"
+
 usage() { sed -n '2,3s/^# *//p' "$0" >&2; exit 2; }
 say() { printf 'run.sh: %s\n' "$*" >&2; }
 
@@ -61,15 +64,7 @@ launch() {
   "${start[@]}" ${options[@]+"${options[@]}"} "${LOCKSTEP:-lockstep}" "${words[@]}" "$@" &
   launcher=$!
   [ -z "$asked" ] || tell "$asked"   # since it was looked at
-  code=0
-  wait "$launcher" || code=$?
-  while kill -0 "$launcher" 2> /dev/null; do   # a trap ends `wait`
-    code=0
-    wait "$launcher" || code=$?
-  done
-  launcher=
-  # Who was not ready for an USR2 is ended by it, before there was anything to save.
-  if [ "$asked" = USR2 ] && [ "$code" -eq 140 ]; then code=75; fi
+  wait_for_launcher
 }
 
 # For srun, which starts a rank on each that it is given: no more than it takes.
@@ -118,8 +113,6 @@ reached() {
     tail -n 1 "$run/metrics.jsonl" | sed -n 's/.*"step": *\([0-9]*\).*/\1/p'
   } 2> /dev/null | sort -n | tail -n 1
 }
-
-never_saved() { ! ls "$run"/checkpoints/step-*/manifest.json > /dev/null 2>&1; }
 
 started=$(mktemp)
 trap 'rm -f "$started"' EXIT

@@ -2,6 +2,9 @@
 # What mpirun.sbatch and srun.sbatch do when they have said what they differ in: `options` of run.sh. They also set `run_sh`,
 # `each` (ranks of a node), and trap USR2, which sets `asked` and goes on to `launcher`.
 
+# shellcheck source=deploy/launcher.sh
+. "$(dirname "$run_sh")/launcher.sh"
+
 task=${SLURM_ARRAY_TASK_ID:-0}
 run=${RUN:?name the folder of the run}
 run=${run//%a/$task}
@@ -11,25 +14,18 @@ hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed "s/$/:$each/" | past
 
 launch() {
   code=75
-  [ "$asked" = no ] || return
+  [ -z "$asked" ] || return
   # shellcheck disable=SC2086  # options are words
   "$run_sh" -np "${RANKS:-$((SLURM_JOB_NUM_NODES * each))}" --host "$hosts" $options \
     -- "${RECIPE:?name the recipe}" "$run" "$@" &
   launcher=$!
-  [ "$asked" = no ] || kill -USR2 "$launcher"   # since it was looked at
-  code=0
-  wait "$launcher" || code=$?
-  while kill -0 "$launcher" 2> /dev/null; do   # a trap ends `wait`
-    code=0
-    wait "$launcher" || code=$?
-  done
-  # The signal ended a script that was not ready for it: nothing had begun.
-  if [ "$asked" = yes ] && [ "$code" -eq 140 ]; then code=75; fi
+  [ -z "$asked" ] || kill -USR2 "$launcher"   # since it was looked at
+  wait_for_launcher
 }
 launch "$@"
 
 # A run that was killed before it saved anything, on the disk or in a node's memory, begins again.
-if [ "$code" -eq 66 ] && ! ls "$run"/checkpoints/step-*/manifest.json > /dev/null 2>&1; then
+if [ "$code" -eq 66 ] && never_saved; then
   mv "$run" "$run.unsaved-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"
   launch "$@"
 fi

@@ -83,7 +83,7 @@ class Installed(unittest.TestCase):
 
     def test_what_operators_use(self):
         share = self.tree / "share" / "lockstep" / "deploy"
-        for name in ("run.sh", "slurm/mpirun.sbatch", "prometheus/alerts.yml", "grafana/lockstep.json",
+        for name in ("run.sh", "launcher.sh", "slurm/mpirun.sbatch", "slurm/job.sh", "prometheus/alerts.yml", "grafana/lockstep.json",
                      "kubernetes/mpijob.yaml", "container/Dockerfile", "notebooks/metrics.ipynb"):
             self.assertEqual((share / name).read_bytes(), (FOLDER / name).read_bytes())
         self.assertTrue(os.access(share / "run.sh", os.X_OK))
