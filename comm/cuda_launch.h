@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -13,6 +14,11 @@ namespace lockstep::comm {
 inline void check_cuda(cudaError_t result, const char* call) {
   if (result == cudaSuccess) return;
   throw CollectiveError("E404", std::string(call) + " failed: " + cudaGetErrorString(result));
+}
+
+/// How many parts of `by` hold `value`.
+__host__ __device__ inline int64_t divided_up(int64_t value, int64_t by) {
+  return (value + by - 1) / by;
 }
 
 /// Starts a kernel of `blocks` blocks of `threads` threads on the default stream. Plain C++, so

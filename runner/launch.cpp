@@ -6,7 +6,6 @@
 #include <ATen/ops/ones.h>
 #include <fmt/format.h>
 #include <malloc.h>
-
 #include <sys/wait.h>
 #include <unistd.h>
 

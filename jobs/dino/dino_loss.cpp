@@ -23,10 +23,6 @@ bool takes(const DinoLossKernels& kernels, const at::Tensor& logits) {
          (logits.scalar_type() == at::kFloat || logits.scalar_type() == at::kBFloat16);
 }
 
-ActivationType type_of(const at::Tensor& logits) {
-  return logits.scalar_type() == at::kBFloat16 ? ActivationType::bfloat16 : ActivationType::float32;
-}
-
 DinoStudent student_of(const at::Tensor& logits, const at::Tensor& targets) {
   const int64_t pictures = targets.size(0) / 2;
   return {.crops = logits.size(0) / pictures,

@@ -10,7 +10,6 @@
 namespace lockstep::jobs {
 namespace {
 
-using Lanes [[gnu::vector_size(32)]] = float;
 using Bits [[gnu::vector_size(32)]] = int32_t;
 
 // Rows of scores are filled up to whole vectors with what softmax makes nothing of.

@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 
+#include "comm/cuda_device.h"
 #include "comm/cuda_launch.h"
 #include "jobs/kernels/augment_cuda.h"
 #include "jobs/pixels/rules.h"
@@ -72,18 +73,6 @@ __device__ int place_of_contrast(const CropOperations& operations) {
   return place;
 }
 
-// The sum over the block, in its first thread.
-__device__ unsigned block_sum(unsigned value) {
-  __shared__ unsigned parts[kThreads];
-  parts[threadIdx.x] = value;
-  __syncthreads();
-  for (unsigned half = kThreads / 2; half > 0; half /= 2) {
-    if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
-    __syncthreads();
-  }
-  return parts[0];
-}
-
 // As contrast meets the crop: after what is drawn before it.
 __global__ void luma_kernel(const __grid_constant__ CropBatch crops, unsigned* sums) {
   const CropOperations& operations = operations_of(crops);
@@ -99,7 +88,7 @@ __global__ void luma_kernel(const __grid_constant__ CropBatch crops, unsigned* s
     for (int k = 0; k < contrast; ++k) c = jittered(c, operations.jitter[k], operations, 0);
     sum += luma_of(c);
   }
-  sum = block_sum(sum);
+  sum = comm::block_sum<kThreads>(sum);
   if (threadIdx.x == 0) atomicAdd(&sums[blockIdx.x], sum);
 }
 
@@ -200,10 +189,6 @@ __global__ void columns_kernel(const __grid_constant__ CropBatch crops, Value* o
   }
 }
 
-unsigned blocks_for(int values, int each) {
-  return static_cast<unsigned>((values + each - 1) / each);
-}
-
 template <typename Value>
 void augment(const CropBatch& crops, Value* out) {
   const auto count = static_cast<unsigned>(crops.count);
@@ -211,12 +196,15 @@ void augment(const CropBatch& crops, Value* out) {
   comm::DeviceArray<unsigned> sums(count);
   comm::check_cuda(cudaMemsetAsync(sums.data(), 0, count * sizeof(unsigned), nullptr),
                    "cudaMemsetAsync");
-  comm::launch("luma_kernel", luma_kernel, dim3(count, blocks_for(pixels, kPixelsAdded)), kThreads,
+  const auto blocks = [](int values, int each) {
+    return static_cast<unsigned>(comm::divided_up(values, each));
+  };
+  comm::launch("luma_kernel", luma_kernel, dim3(count, blocks(pixels, kPixelsAdded)), kThreads,
                crops, sums.data());
   comm::launch("rows_kernel", rows_kernel<Value>, dim3(count, static_cast<unsigned>(crops.height)),
                kThreads, crops, sums.data(), out);
   comm::launch("columns_kernel", columns_kernel<Value>,
-               dim3(count, blocks_for(3 * crops.width, kStrip)), kThreads, crops, out);
+               dim3(count, blocks(3 * crops.width, kStrip)), kThreads, crops, out);
 }
 
 }  // namespace

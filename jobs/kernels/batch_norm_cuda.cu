@@ -15,6 +15,7 @@ namespace lockstep::jobs {
 namespace {
 
 using comm::DeviceArray;
+using comm::divided_up;
 using comm::Pack;
 
 constexpr int kThreads = 256;
@@ -30,8 +31,6 @@ struct Grid {
 
   dim3 blocks() const { return {static_cast<unsigned>(parts), static_cast<unsigned>(tiles)}; }
 };
-
-int64_t divided_up(int64_t value, int64_t by) { return (value + by - 1) / by; }
 
 // A thread takes `rows_of_thread` rows, or more where there would be more than `most_blocks`.
 Grid grid_of(const NormShape& shape, int width, int64_t rows_of_thread, int64_t most_blocks) {

@@ -18,8 +18,6 @@ constexpr int64_t kDepth = 384, kRows = 40 * kTileRows, kColumns = 96 * kTileCol
 // Rows that are packed side by side: they stay in the inner cache.
 constexpr int64_t kTogether = 16;
 
-using Lanes [[gnu::vector_size(32)]] = float;
-
 constexpr std::align_val_t kAligned{64};
 struct Free {
   void operator()(float* memory) const { operator delete[](memory, kAligned); }

@@ -11,6 +11,9 @@ namespace lockstep::jobs {
 using Vector [[gnu::vector_size(32), gnu::aligned(4), gnu::may_alias]] = float;
 constexpr int64_t kWidth = 8;
 
+/// The same where they do not lie in memory.
+using Lanes [[gnu::vector_size(32)]] = float;
+
 LOCKSTEP_INLINE const Vector& at(const float* address) {
   return *reinterpret_cast<const Vector*>(address);
 }

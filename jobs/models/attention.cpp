@@ -122,8 +122,8 @@ class Attention final : public torch::autograd::Function<Attention> {
 };
 
 bool suits(const at::Tensor& qkv) {
-  static const bool fast = takes_fast_path("attention") && prefers_products();
-  return fast && qkv.device().is_cpu() && qkv.scalar_type() == at::kFloat && qkv.is_contiguous();
+  static const bool fast = takes_fast_path("attention");
+  return fast && suits_products(qkv) && qkv.is_contiguous();
 }
 
 }  // namespace

@@ -17,10 +17,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-ActivationType type_of(const at::Tensor& x) {
-  return x.scalar_type() == at::kBFloat16 ? ActivationType::bfloat16 : ActivationType::float32;
-}
-
 NormShape shape_of(const at::Tensor& x) { return {x.size(0), x.size(2) * x.size(3), x.size(1)}; }
 
 const void* data_or_null(const at::Tensor& tensor) {

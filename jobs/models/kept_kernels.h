@@ -1,9 +1,17 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "jobs/kernels/activation_type.h"
+
 namespace lockstep::jobs {
+
+/// Of activations that kernels take.
+inline ActivationType type_of(const at::Tensor& x) {
+  return x.scalar_type() == at::kBFloat16 ? ActivationType::bfloat16 : ActivationType::float32;
+}
 
 /// The kernels of an operator, as autograd keeps them from its forward to its backward.
 template <typename Kernels>

@@ -46,8 +46,8 @@ class Linear final : public torch::autograd::Function<Linear> {
 };
 
 bool suits(const at::Tensor& x) {
-  static const bool fast = takes_fast_path("product") && prefers_products();
-  return fast && x.device().is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 2;
+  static const bool fast = takes_fast_path("product");
+  return fast && suits_products(x) && x.dim() == 2;
 }
 
 }  // namespace

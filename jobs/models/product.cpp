@@ -31,6 +31,10 @@ void multiply(const at::Tensor& result, const at::Tensor& left, const at::Tensor
 
 bool prefers_products() { return !__builtin_cpu_supports("avx512f"); }
 
+bool suits_products(const at::Tensor& x) {
+  return prefers_products() && x.device().is_cpu() && x.scalar_type() == at::kFloat;
+}
+
 void product(const at::Tensor& result, const at::Tensor& left, const at::Tensor& right,
              const at::Tensor& bias) {
   multiply(result, left, right, {.bias = bias.defined() ? bias.const_data_ptr<float>() : nullptr});

@@ -9,6 +9,9 @@ namespace lockstep::jobs {
 /// Winograd, and MKL's products are slower than these.
 bool prefers_products();
 
+/// Whether x is what they take there: float32 on the processor.
+bool suits_products(const at::Tensor& x);
+
 /// result = left [rows, depth] times right [depth, columns], plus `bias` [columns] where given, by
 /// kernels/product_cpu.h. All float32 on the processor; left and right lie as they like, the
 /// result's rows and the bias without gaps. torch's threads share the rows; their number changes

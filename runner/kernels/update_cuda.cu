@@ -34,7 +34,7 @@ struct DeviceSegments {
   int count;
 };
 
-__host__ __device__ int64_t chunks_of(int64_t size) { return (size + kChunk - 1) / kChunk; }
+__host__ __device__ int64_t chunks_of(int64_t size) { return comm::divided_up(size, kChunk); }
 
 // What one block works on.
 struct Chunk {

@@ -24,6 +24,8 @@ import time
 from datetime import date
 from pathlib import Path
 
+from steps import MPIRUN
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCKSTEP = os.environ.get("LOCKSTEP") or str(REPOSITORY / "build" / "lockstep")
 RSB = REPOSITORY / "jobs" / "rsb" / "recipes" / "a2_resnet50.toml"
@@ -214,7 +216,7 @@ def threads(options):
 def processes(options):
     """What the machine gives to as many threads that know nothing of each other."""
     alone = ours(options, RSB, *A2, f"batch.shards={options.threads}", threads=1)
-    launcher = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", str(options.threads)]
+    launcher = [*MPIRUN[:-1], str(options.threads)]
     return compare(options, f"A2, {options.threads} threads beside as many processes of one thread", 1.0,
                    ours(options, RSB, *A2), lambda batches: [*launcher, *alone(batches)])
 

@@ -12,6 +12,8 @@
 #include <cmath>
 #include <limits>
 
+#include "tests/jobs/distance.h"
+
 namespace lockstep::jobs {
 namespace {
 
@@ -31,10 +33,6 @@ at::Tensor formula(const at::Tensor& qkv, const std::vector<TokenGroup>& groups,
     }
   }
   return at::cat(found);
-}
-
-double distance(const at::Tensor& found, const at::Tensor& exact) {
-  return ((found.to(at::kDouble) - exact).abs().max() / exact.abs().max()).item<double>();
 }
 
 struct Case {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "jobs/kernels/dino_loss_cuda.h"
+#include "tests/jobs/distance.h"
 
 namespace lockstep::jobs {
 namespace {
@@ -45,10 +46,6 @@ class DinoLoss : public testing::TestWithParam<Case> {
 
   at::Tensor student_, teacher_, center_;
 };
-
-double distance(const at::Tensor& a, const at::Tensor& exact) {
-  return ((a.to(at::kDouble) - exact).abs().max() / exact.abs().max()).item<double>();
-}
 
 TEST_P(DinoLoss, IsAsNearToTheExactValuesAsOneOperatorAfterTheOther) {
   const Result kernels = run(cuda_dino_loss_kernels(), GetParam().type),

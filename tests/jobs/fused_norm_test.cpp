@@ -15,6 +15,7 @@
 #include <tuple>
 
 #include "jobs/kernels/batch_norm_cuda.h"
+#include "tests/jobs/distance.h"
 
 namespace lockstep::jobs {
 namespace {
@@ -80,10 +81,6 @@ class FusedNorm : public testing::TestWithParam<std::tuple<Device, Case>> {
 
   at::Tensor x_, shortcut_, of_y_, weight_, bias_, scales_;
 };
-
-double distance(const at::Tensor& a, const at::Tensor& exact) {
-  return ((a.to(at::kDouble) - exact).abs().max() / (exact.abs().max() + 1e-12)).item<double>();
-}
 
 TEST_P(FusedNorm, IsAsNearToTheExactValuesAsOneOperatorAfterTheOther) {
   ASSERT_TRUE(can_fuse_norm(x_, kernels()));

@@ -12,6 +12,7 @@
 #include <limits>
 
 #include "jobs/models/layers.h"
+#include "tests/jobs/distance.h"
 
 namespace lockstep::jobs {
 namespace {
@@ -24,12 +25,6 @@ class Product : public testing::TestWithParam<Case> {};
 
 at::Tensor nothing(int64_t rows, int64_t columns) {
   return at::full({rows, columns}, std::numeric_limits<float>::quiet_NaN());
-}
-
-double distance(const at::Tensor& found, const at::Tensor& exact) {
-  return exact.numel() == 0
-             ? 0.0
-             : ((found.to(at::kDouble) - exact).abs().max() / exact.abs().max()).item<double>();
 }
 
 // Each side as it lies and turned over, and with gaps between its rows; with a bias and without.
