@@ -10,7 +10,7 @@
 set -u
 
 # shellcheck source=deploy/launcher.sh
-. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/launcher.sh"
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/launcher.sh" || exit 2
 
 usage() { sed -n '2,3s/^# *//p' "$0" >&2; exit 2; }
 say() { printf 'run.sh: %s\n' "$*" >&2; }

@@ -3,7 +3,7 @@
 # `each` (ranks of a node), and trap USR2, which sets `asked` and goes on to `launcher`.
 
 # shellcheck source=deploy/launcher.sh
-. "$(dirname "$run_sh")/launcher.sh"
+. "$(dirname "$run_sh")/launcher.sh" || exit 2
 
 task=${SLURM_ARRAY_TASK_ID:-0}
 run=${RUN:?name the folder of the run}
