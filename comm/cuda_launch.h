@@ -21,31 +21,38 @@ __host__ __device__ inline int64_t divided_up(int64_t value, int64_t by) {
   return (value + by - 1) / by;
 }
 
-/// Starts a kernel of `blocks` blocks of `threads` threads on the default stream. Plain C++, so
-/// that kernels also compile for the emulation that tests run them by (tests/cuda).
+/// Where LibTorch's operators of this thread go, the default stream unless it was told otherwise.
+/// Two implementations: current_stream.cpp, and tests/cuda's for the emulation.
+cudaStream_t current_stream();
+
+/// Starts a kernel of `blocks` blocks of `threads` threads on the current stream. Plain C++, so
+/// that it kernels also compile for the emulation that tests run them by (tests/cuda).
 template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 blocks, dim3 threads,
             Arguments&&... arguments) {
   cudaLaunchConfig_t config{};
   config.gridDim = blocks;
   config.blockDim = threads;
+  config.stream = current_stream();
   check_cuda(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...), name);
 }
 
-/// Memory of the current device for as long as the launches before its end need it.
+/// Memory of the current device for as long as the launches before its end, on the stream that is
+/// current at its start, need it.
 template <typename Value>
 class DeviceArray {
  public:
-  explicit DeviceArray(size_t count) {
-    check_cuda(cudaMallocAsync(reinterpret_cast<void**>(&data_), count * sizeof(Value), nullptr),
+  explicit DeviceArray(size_t count) : stream_(current_stream()) {
+    check_cuda(cudaMallocAsync(reinterpret_cast<void**>(&data_), count * sizeof(Value), stream_),
                "cudaMallocAsync");
   }
-  ~DeviceArray() { cudaFreeAsync(data_, nullptr); }
+  ~DeviceArray() { cudaFreeAsync(data_, stream_); }
   DeviceArray(const DeviceArray&) = delete;
   DeviceArray& operator=(const DeviceArray&) = delete;
   Value* data() { return data_; }
 
  private:
+  cudaStream_t stream_;
   Value* data_ = nullptr;
 };
 

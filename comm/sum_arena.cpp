@@ -34,13 +34,11 @@ SumArena::~SumArena() {
 }
 
 int SumArena::begin_shard() {
-  const at::NoGradGuard no_grad;
   if (shard_ == local_shards_ - 1) {  // a new step
     shard_ = -1;
     depth_ = 0;
   }
   ++shard_;
-  buffers_[static_cast<size_t>(depth_)].zero_();
   if (is_last_shard()) {
     next_bucket_ = 0;
     missing_.clear();
@@ -74,9 +72,20 @@ void SumArena::end_shard() {
   }
 }
 
-void SumArena::finish() {
-  missing_.assign(missing_.size(), 0);  // a parameter without gradient counts as zeros
+// A parameter without gradient counts as zeros.
+void SumArena::all_ready() {
+  if (!is_last_shard()) return;
+  missing_.assign(missing_.size(), 0);
   send_full_buckets();
+}
+
+void SumArena::gradients_replayed() {
+  next_bucket_ = plan_.buckets.size();
+  sums_under_way_ = communicator_.size() > 1;
+}
+
+void SumArena::finish() {
+  all_ready();
   start_sum(layout_.gradient_size, layout_.size);
   communicator_.wait();
   sums_under_way_ = false;

@@ -16,9 +16,9 @@ namespace lockstep::comm {
 /// rank's shards come one after the other; their sums follow the fixed binary tree, so that a rank
 /// with several shards gives the bits of several ranks with one.
 ///
-/// A step: for each shard begin_shard(), write into the buffer it returns, end_shard(); then
-/// finish(). During the last shard segment_ready() lets a bucket of gradients leave as soon as it
-/// is full; buckets leave in one planned order on all ranks. Used by one thread.
+/// A step: for each shard begin_shard(), zero the buffer it returns and add to it, end_shard();
+/// then finish(). During the last shard segment_ready() lets a bucket of gradients leave as soon as
+/// it is full; buckets leave in one planned order on all ranks. Used by one thread.
 class SumArena {
  public:
   struct Layout {
@@ -38,10 +38,15 @@ class SumArena {
   /// The buffers a shard may be asked to write into, so that views can be made once.
   const std::vector<at::Tensor>& buffers() const { return buffers_; }
 
-  /// Zeroes the buffer that the next shard writes into; returns its index in buffers().
+  /// The index in buffers() of the one that the next shard adds to; it holds what it held.
   int begin_shard();
   /// The gradient of segment `segment` is complete.
   void segment_ready(int64_t segment);
+  /// So are all others of this shard.
+  void all_ready();
+  /// All gradients of the last shard were made, and their sums begun and waited for, by a recording
+  /// that was made of that (runner/recording.h).
+  void gradients_replayed();
   void end_shard();
   /// Every rank's shards are summed: all ranks hold the same numbers, in buffers()[0].
   void finish();

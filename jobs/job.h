@@ -126,9 +126,13 @@ class Job {
   /// Whom such norms add up with; called once, before the first step.
   virtual void synchronise_over(comm::Communicator&) {}
 
+  /// What loss() wants of a shard beside its pictures, drawn or scheduled: tensors on a processor.
+  virtual Tensors inputs(const Tensors& batch, const ShardKey& key) const = 0;
   /// The mean loss of one shard, a scalar to be differentiated; fills `sums` with what this shard
-  /// adds.
-  virtual at::Tensor loss(const Tensors& batch, const ShardKey& key, const Tensors& sums) = 0;
+  /// adds. `batch` has the inputs too. All that changes from step to step is in its tensors and in
+  /// the bound ones, and no number is asked of them: on a GPU this may be recorded once and then
+  /// run again and again without being called.
+  virtual at::Tensor loss(const Tensors& batch, const Tensors& sums) = 0;
   /// `sums` are those of all `shards`; moves the buffers.
   virtual void after_sum(const Tensors& sums, int64_t shards) = 0;
   /// How much of the average is kept by the update that makes step `step` (counted from 1).

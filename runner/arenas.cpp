@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_lerp.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
 #include <xxhash.h>
@@ -146,11 +147,13 @@ std::vector<UpdateSegment> Arenas::update_segments() const {
 
 void Arenas::follow_buffers(double decay) const {
   const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> averages, followed;
   for (const jobs::TensorSpec& spec : buffer_table.specs()) {
-    if (spec.twin == jobs::TensorSpec::Twin::follows) {
-      state.average_buffers.at(spec.name).lerp_(state.buffers.at(spec.name), 1.0 - decay);
-    }
+    if (spec.twin != jobs::TensorSpec::Twin::follows) continue;
+    averages.push_back(state.average_buffers.at(spec.name));
+    followed.push_back(state.buffers.at(spec.name));
   }
+  if (!averages.empty()) at::_foreach_lerp_(averages, followed, 1.0 - decay);
 }
 
 std::string Arenas::weights_hash() const {

@@ -8,6 +8,7 @@
 #include "jobs/kernels/dino_loss_kernels.h"
 #include "jobs/kernels/norm_kernels.h"
 #include "runner/kernels/update.h"
+#include "runner/recording.h"
 #include "runner/shard_memory.h"
 
 namespace lockstep::runner {
@@ -33,6 +34,7 @@ struct GpuPlugin {
   jobs::AugmentCrops augment_crops;
   jobs::NormKernels norm_kernels;
   jobs::DinoLossKernels dino_loss_kernels;
+  RecordWork record;
   std::unique_ptr<comm::Communicator> (*make_communicator)(comm::Communicator& control, int device);
 };
 

@@ -6,6 +6,7 @@
 #include "jobs/kernels/augment_cuda.h"
 #include "jobs/kernels/batch_norm_cuda.h"
 #include "jobs/kernels/dino_loss_cuda.h"
+#include "runner/cuda_graph.h"
 #include "runner/gpu_plugin.h"
 #include "runner/kernels/update_cuda.h"
 
@@ -77,6 +78,7 @@ extern "C" const lockstep::runner::GpuPlugin* lockstep_gpu_plugin() {
                                         .augment_crops = &jobs::augment_crops_cuda,
                                         .norm_kernels = jobs::cuda_norm_kernels(),
                                         .dino_loss_kernels = jobs::cuda_dino_loss_kernels(),
+                                        .record = &runner::record_cuda_graph,
                                         .make_communicator = &comm::make_nccl_communicator};
   return &plugin;
 }

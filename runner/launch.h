@@ -17,6 +17,9 @@ struct Device {
   const GpuPlugin* gpu = nullptr;  // null on a processor
 
   UpdateKernels kernels() const { return gpu == nullptr ? UpdateKernels{} : gpu->update_kernels; }
+  RecordWork record(const RunOptions& options) const {
+    return gpu == nullptr || !options.graph ? nullptr : gpu->record;
+  }
   jobs::AugmentCrops augment_crops() const {
     return gpu == nullptr ? &jobs::augment_crops : gpu->augment_crops;
   }

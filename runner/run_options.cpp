@@ -219,6 +219,7 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
     options.compute_threads = given > 0 ? given : std::max(1, share);
   }
   recipe.resolve("compute.threads", options.compute_threads);
+  options.graph = recipe.flag("compute.graph", false);
 
   read_optimizer(recipe, job.defaults, options);
   read_schedule(recipe, job.defaults, options);
@@ -237,7 +238,7 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
 
 bool may_change_on_resume(const std::string& key) {
   for (const char* prefix :
-       {"data.", "log.", "checkpoint.", "monitoring.", "evaluation.", "check."}) {
+       {"data.", "log.", "checkpoint.", "monitoring.", "evaluation.", "check.", "compute.graph"}) {
     if (key.starts_with(prefix)) return true;
   }
   return false;

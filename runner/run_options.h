@@ -67,6 +67,7 @@ struct RunOptions {
   int64_t batch_size = 0;
   int64_t shards = 0;
   int compute_threads = 0;  // of each rank
+  bool graph = false;       // on GPUs a step is recorded (recording.h)
 
   UpdateOptions update;
   double learning_rate = 0.0;  // the peak, scaled to the batch

@@ -61,7 +61,8 @@ comm::SumArena::Layout sums_of_step(const jobs::Job& job) {
 }
 
 Step::Step(jobs::Job& job, Arenas& arenas, const UpdateOptions& options,
-           const UpdateKernels& kernels, comm::Communicator& communicator, int64_t shards)
+           const UpdateKernels& kernels, comm::Communicator& communicator, int64_t shards,
+           RecordWork record)
     : job_(job),
       arenas_(arenas),
       options_(options),
@@ -71,7 +72,9 @@ Step::Step(jobs::Job& job, Arenas& arenas, const UpdateOptions& options,
       segments_(arenas.update_segments()),
       tail_table_(tail_table(job)),
       sums_(communicator, layout(arenas.parameter_table, tail_table_),
-            job.joins_shards() ? 1 : static_cast<int>(local_shards()), arenas.parameters.device()) {
+            job.joins_shards() ? 1 : static_cast<int>(local_shards()), arenas.parameters.device()),
+      records_(record != nullptr && local_shards() == 1 && !job.joins_shards()),
+      recording_(records_ ? record : nullptr) {
   for (const at::Tensor& buffer : sums_.buffers()) {
     gradients_.push_back(arenas_.parameter_table.views(buffer));
     tails_.push_back(
@@ -97,13 +100,23 @@ void Step::register_hooks() {
   }
 }
 
-// What is frozen costs no backward; its bucket of zeros need not wait for one.
-void Step::choose_trained(int64_t step) {
+// What is frozen costs no backward. Whether that is other parameters than before.
+bool Step::choose_trained(int64_t step) {
+  bool others = false;
   int64_t segment = 0;
   for (const auto& [name, parameter] : arenas_.state.parameters) {
-    const bool trained = step >= segments_[static_cast<size_t>(segment)].frozen_steps;
+    const bool trained = step >= segments_[static_cast<size_t>(segment++)].frozen_steps;
+    others |= parameter.requires_grad() != trained;
     at::Tensor(parameter).set_requires_grad(trained);
-    if (!trained) sums_.segment_ready(segment);
+  }
+  return others;
+}
+
+// Their buckets of zeros need not wait for a backward.
+void Step::begin_untrained_sums() {
+  int64_t segment = 0;
+  for (const auto& [name, parameter] : arenas_.state.parameters) {
+    if (!parameter.requires_grad()) sums_.segment_ready(segment);
     ++segment;
   }
 }
@@ -120,25 +133,49 @@ void Step::add_shard(const ShardBatch& batch, Votes votes) {
 
 void Step::add(const jobs::Tensors& batch, const jobs::ShardKey& key, Votes votes) {
   const auto buffer = static_cast<size_t>(sums_.begin_shard());
+  if (choose_trained(key.step)) recording_.forget();
+  const bool called = recording_.run(
+      inputs_of(batch, key),
+      [this, buffer](const jobs::Tensors& inputs) { differentiate(inputs, buffer); });
+  if (!called) sums_.gradients_replayed();
+  const jobs::Tensors& tail = tails_[buffer];
+  tail.at("step.stop").fill_(votes.stop ? 1.0 : 0.0);
+  tail.at("step.save").fill_(votes.save ? 1.0 : 0.0);
+  tail.at("step.unreadable").fill_(static_cast<double>(votes.unreadable));
+  sums_.end_shard();
+}
+
+// The batch and what the job adds to it, on the device.
+jobs::Tensors Step::inputs_of(const jobs::Tensors& batch, const jobs::ShardKey& key) const {
+  jobs::Tensors inputs = batch;
+  for (const auto& [name, tensor] : job_.inputs(batch, key)) {
+    inputs.add(name, tensor.to(arenas_.parameters.device()));
+  }
+  return inputs;
+}
+
+// Forward and backward, by which full buckets leave. All of it is in memory that stays, and nothing
+// is asked of the device: it may be recorded.
+void Step::differentiate(const jobs::Tensors& inputs, size_t buffer) {
+  sums_.buffers()[buffer].zero_();
   // Autograd adds into a gradient that is there already: straight into the arena.
   for (const auto& [name, parameter] : arenas_.state.parameters) {
     parameter.mutable_grad() = gradients_[buffer].at(name);
   }
-  choose_trained(key.step);
+  begin_untrained_sums();
   const jobs::Tensors& tail = tails_[buffer];
   // A sum over the shards is expected, also where several are one.
   const double weight = job_.joins_shards() ? static_cast<double>(local_shards()) : 1.0;
-  const at::Tensor loss = job_.loss(batch, key, tail) * weight;
+  const at::Tensor loss = job_.loss(inputs, tail) * weight;
   {
     const at::NoGradGuard no_grad;
     tail.at("step.loss").copy_(loss.reshape({1}));
     tail.at("step.non_finite").copy_(loss.isfinite().logical_not().reshape({1}));
-    tail.at("step.stop").fill_(votes.stop ? 1.0 : 0.0);
-    tail.at("step.save").fill_(votes.save ? 1.0 : 0.0);
-    tail.at("step.unreadable").fill_(static_cast<double>(votes.unreadable));
   }
   loss.backward();
-  sums_.end_shard();
+  if (!records_) return;
+  sums_.all_ready();
+  communicator_.wait();
 }
 
 StepResult Step::finish_sums() {

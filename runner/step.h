@@ -6,6 +6,7 @@
 #include "comm/sum_arena.h"
 #include "jobs/job.h"
 #include "runner/arenas.h"
+#include "runner/recording.h"
 
 namespace lockstep::runner {
 
@@ -39,9 +40,11 @@ comm::SumArena::Layout sums_of_step(const jobs::Job& job);
 class Step {
  public:
   /// `shards` of the whole batch; this rank has shards / communicator.size() of them.
-  /// `kernels` and `communicator` are those of the arenas' device.
+  /// `kernels` and `communicator` are those of the arenas' device; so is `record`, by which
+  /// forward, backward and the gradients' sums are recorded where a rank has one shard and none of
+  /// its norms communicates. Null: they are not.
   Step(jobs::Job& job, Arenas& arenas, const UpdateOptions& options, const UpdateKernels& kernels,
-       comm::Communicator& communicator, int64_t shards);
+       comm::Communicator& communicator, int64_t shards, RecordWork record = nullptr);
   ~Step();
 
   /// Forward and backward of one of this rank's shards; its gradients and sums join those before.
@@ -55,7 +58,10 @@ class Step {
   int64_t local_shards() const { return shards_ / communicator_.size(); }
   void register_hooks();
   void add(const jobs::Tensors& batch, const jobs::ShardKey& key, Votes votes);
-  void choose_trained(int64_t step);
+  bool choose_trained(int64_t step);
+  jobs::Tensors inputs_of(const jobs::Tensors& batch, const jobs::ShardKey& key) const;
+  void differentiate(const jobs::Tensors& inputs, size_t buffer);
+  void begin_untrained_sums();
 
   jobs::Job& job_;
   Arenas& arenas_;
@@ -66,6 +72,8 @@ class Step {
   std::vector<UpdateSegment> segments_;
   SegmentTable tail_table_;
   comm::SumArena sums_;
+  bool records_;
+  Recording recording_;                   // of a shard's differentiate()
   std::vector<jobs::Tensors> gradients_;  // per buffer of the sum arena
   std::vector<jobs::Tensors> tails_;      // per buffer: the job's sums, then ours
   std::vector<double> squared_norms_;

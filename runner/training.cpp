@@ -31,7 +31,7 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
                      device_of(device.placement), device.augment_crops()),
       step_(*model.job, model.arenas, plan.options.update, device.kernels(),
             arena_communicator(device, world.communicator(), gpu_communicator_),
-            plan.options.shards),
+            plan.options.shards, device.record(plan.options)),
       schedules_(plan.job->schedules(plan.timeline())),
       saved_at_seconds_(progress.seconds),
       unreadable_(*plan.training_set, plan.most_unreadable()),

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/scalar_tensor.h>
 
 #include <optional>
 #include <utility>
@@ -91,16 +92,27 @@ class DinoJob final : public Job {
   bool joins_shards() const override { return options_.has_batch_norms(); }
   void synchronise_over(comm::Communicator& communicator) override { norms_.use(communicator); }
 
-  at::Tensor loss(const Tensors& batch, const ShardKey& key, const Tensors& sums) override {
+  Tensors inputs(const Tensors& batch, const ShardKey& key) const override {
+    Tensors inputs;
+    inputs.add("teacher_temperature",
+               at::scalar_tensor(teacher_temperature(options_, timeline_, key.step), at::kFloat));
+    if (options_.drop_path > 0.0) {
+      inputs.add("branch_scales", branch_scales(key, shards_of(batch.at("crops.0").size(0))));
+    }
+    return inputs;
+  }
+
+  at::Tensor loss(const Tensors& batch, const Tensors& sums) override {
     norms_.begin_step();
     const at::Tensor global = at::cat({batch.at("crops.0"), batch.at("crops.1")});
-    const at::Tensor targets = teach(global, key.step, sums);
+    const at::Tensor targets = teach(global, batch.at("teacher_temperature"), sums);
     std::vector<at::Tensor> crops{global};
     if (recipe_.crops().local_count > 0) crops.push_back(local_crops(batch));
-    const at::Tensor features = student_->backbone->train(crops, branch_scales(key, global));
+    const at::Tensor scales = options_.drop_path == 0.0 ? at::Tensor() : batch.at("branch_scales");
+    const at::Tensor features = student_->backbone->train(crops, scales);
     const at::Tensor loss = dino_loss(student_->head.logits(features), targets, loss_kernels_);
     const at::NoGradGuard no_grad;
-    sums.at("cross_entropy").copy_(loss.reshape({1}) * shards_in(global));
+    sums.at("cross_entropy").copy_(loss.reshape({1}) * shards_of(global.size(0) / 2));
     return loss;
   }
 
@@ -170,9 +182,7 @@ class DinoJob final : public Job {
   }
 
   // How many shards stand in one batch: several where norms are over all of it.
-  int64_t shards_in(const at::Tensor& global) const {
-    return global.size(0) / 2 / options_.shard_pictures;
-  }
+  int64_t shards_of(int64_t pictures) const { return pictures / options_.shard_pictures; }
 
   // The last layer begins after some epochs; its norms never do where they are to stay 1.
   int64_t frozen_steps(const std::string& name) const {
@@ -182,16 +192,15 @@ class DinoJob final : public Job {
   }
 
   // The targets of the global crops; adds what the teacher gave to the sums.
-  at::Tensor teach(const at::Tensor& global, int64_t step, const Tensors& sums) {
+  at::Tensor teach(const at::Tensor& global, const at::Tensor& temperature, const Tensors& sums) {
     const at::NoGradGuard no_grad;
     const at::Tensor features = teacher_->backbone->train({global}, {});
     const at::Tensor logits = teacher_->head.logits(features);
     const DinoTargets targets =
-        dino_targets(logits, state_.buffers.at("center"),
-                     teacher_temperature(options_, timeline_, step), loss_kernels_);
+        dino_targets(logits, state_.buffers.at("center"), temperature, loss_kernels_);
     sums.at("teacher_logits").copy_(logits.sum(0, /*keepdim=*/true, at::kFloat));
     sums.at("teacher_features").copy_(unit_rows(features).sum(0));
-    sums.at("teacher_entropy").copy_(targets.entropy.reshape({1}) * shards_in(global));
+    sums.at("teacher_entropy").copy_(targets.entropy.reshape({1}) * shards_of(global.size(0) / 2));
     return targets.probabilities;
   }
 
@@ -204,19 +213,18 @@ class DinoJob final : public Job {
   }
 
   // Drawn shard by shard, so that they do not depend on how shards are dealt out.
-  at::Tensor branch_scales(const ShardKey& key, const at::Tensor& global) const {
-    if (options_.drop_path == 0.0) return {};
+  at::Tensor branch_scales(const ShardKey& key, int64_t count) const {
     const int64_t crops = 2 + recipe_.crops().local_count;
     const int64_t depth = student_->backbone->vit()->shape().depth;
     std::vector<at::Tensor> shards;
-    for (int64_t i = 0; i < shards_in(global); ++i) {
+    for (int64_t i = 0; i < count; ++i) {
       const Random random(recipe_.crops().seed, Purpose::drop_path, static_cast<uint64_t>(key.step),
                           static_cast<uint64_t>(key.shard + i));
       const int64_t pictures = crops * options_.shard_pictures;
       shards.push_back(draw_branch_scales(options_.drop_path, depth, 2, pictures, random)
                            .view({2 * depth, crops, options_.shard_pictures}));
     }
-    return at::cat(shards, 2).flatten(1).to(global.device());
+    return at::cat(shards, 2).flatten(1);
   }
 
   DinoRecipe recipe_;

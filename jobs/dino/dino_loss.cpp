@@ -85,7 +85,7 @@ at::Tensor as_float(const at::Tensor& logits) {
 }  // namespace
 
 DinoTargets dino_targets(const at::Tensor& teacher_logits, const at::Tensor& center,
-                         double temperature, const DinoLossKernels& kernels) {
+                         const at::Tensor& temperature, const DinoLossKernels& kernels) {
   const at::NoGradGuard no_grad;
   const int64_t rows = teacher_logits.size(0);
   if (!takes(kernels, teacher_logits)) {
@@ -100,7 +100,7 @@ DinoTargets dino_targets(const at::Tensor& teacher_logits, const at::Tensor& cen
                    .type = type_of(teacher_logits),
                    .logits = teacher_logits.const_data_ptr(),
                    .center = center.const_data_ptr<float>(),
-                   .temperature = temperature},
+                   .temperature = temperature.const_data_ptr<float>()},
                   probabilities.mutable_data_ptr<float>(), entropies.mutable_data_ptr<float>());
   return {probabilities, entropies.mean()};
 }

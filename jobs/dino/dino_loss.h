@@ -13,9 +13,10 @@ struct DinoTargets {
 
 /// What the teacher wants of each global crop: softmax((logits - center) / temperature), rows as
 /// the logits' (main_dino.py, DINOLoss). Logits [rows, K] are float32 or bfloat16, here and below;
-/// where `kernels` are given and K is a multiple of 8 they do the work. Nothing is recorded.
+/// where `kernels` are given and K is a multiple of 8 they do the work. `temperature` is one number
+/// of the center's type. Nothing is recorded.
 DinoTargets dino_targets(const at::Tensor& teacher_logits, const at::Tensor& center,
-                         double temperature, const DinoLossKernels& kernels);
+                         const at::Tensor& temperature, const DinoLossKernels& kernels);
 
 /// The mean cross-entropy of the student's crops under the teacher's two, each crop against the
 /// other one's target but not against its own: 2 (V - 1) pairs. `student_logits` [V B, K] crop

@@ -194,8 +194,9 @@ void augment(const CropBatch& crops, Value* out) {
   const auto count = static_cast<unsigned>(crops.count);
   const int pixels = crops.height * crops.width;
   comm::DeviceArray<unsigned> sums(count);
-  comm::check_cuda(cudaMemsetAsync(sums.data(), 0, count * sizeof(unsigned), nullptr),
-                   "cudaMemsetAsync");
+  comm::check_cuda(
+      cudaMemsetAsync(sums.data(), 0, count * sizeof(unsigned), comm::current_stream()),
+      "cudaMemsetAsync");
   const auto blocks = [](int values, int each) {
     return static_cast<unsigned>(comm::divided_up(values, each));
   };

@@ -70,7 +70,8 @@ __device__ void write(const Floats<__nv_bfloat16>& from, float* to) {
 
 template <typename Value>
 __global__ void targets_kernel(int64_t outputs, const Value* all_logits, const float* center,
-                               float sharpness, float* all_targets, float* entropies) {
+                               const float* temperature, float* all_targets, float* entropies) {
+  const float sharpness = 1.0f / *temperature;
   const Value* logits = all_logits + blockIdx.x * outputs;
   float* targets = all_targets + blockIdx.x * outputs;
   Exponentials mine;
@@ -202,7 +203,7 @@ template <typename Value>
 void make_targets(const DinoTeacher& teacher, float* targets, float* entropies) {
   comm::launch("targets_kernel", targets_kernel<Value>, static_cast<unsigned>(teacher.rows),
                kThreads, teacher.outputs, static_cast<const Value*>(teacher.logits), teacher.center,
-               static_cast<float>(1.0 / teacher.temperature), targets, entropies);
+               teacher.temperature, targets, entropies);
 }
 
 template <typename Value>

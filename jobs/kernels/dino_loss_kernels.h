@@ -12,8 +12,8 @@ struct DinoTeacher {
   int64_t outputs = 0;  // a multiple of 8
   ActivationType type = ActivationType::float32;
   const void* logits = nullptr;
-  const float* center = nullptr;  // [outputs]
-  double temperature = 1.0;
+  const float* center = nullptr;       // [outputs]
+  const float* temperature = nullptr;  // one number
 };
 
 /// The student's logits [crops * pictures, outputs], crop after crop, the two global ones first.

@@ -2,6 +2,8 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/binary_cross_entropy_with_logits.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/log_softmax.h>
@@ -34,9 +36,6 @@ class RsbJob final : public Job {
         seed_(recipe.batches().seed),
         compute_type_(placement.precision == Precision::bf16 ? at::kBFloat16 : at::kFloat),
         fast_(placement.fast),
-        device_(placement.gpu < 0
-                    ? at::Device(at::kCPU)
-                    : at::Device(at::kCUDA, static_cast<at::DeviceIndex>(placement.gpu))),
         training_(recipe.training_batches(placement.pictures)),
         evaluation_(recipe.evaluation_batches()) {}
 
@@ -79,10 +78,21 @@ class RsbJob final : public Job {
 
   const BatchMaker& training_batches() const override { return *training_; }
 
-  at::Tensor loss(const Tensors& batch, const ShardKey& key, const Tensors& sums) override {
-    const at::Tensor& images = batch.at("images");
+  Tensors inputs(const Tensors& batch, const ShardKey& key) const override {
+    Tensors inputs;
+    if (options_.drop_path == 0.0) return inputs;
+    inputs.add("branch_scales",
+               draw_branch_scales(options_.drop_path, model_->blocks(), model_->branches_of_block(),
+                                  batch.at("images").size(0),
+                                  Random(seed_, Purpose::drop_path, static_cast<uint64_t>(key.step),
+                                         static_cast<uint64_t>(key.shard))));
+    return inputs;
+  }
+
+  at::Tensor loss(const Tensors& batch, const Tensors& sums) override {
+    const at::Tensor scales = options_.drop_path == 0.0 ? at::Tensor() : batch.at("branch_scales");
     const at::Tensor logits =
-        model_->train(images, {.statistics = &sums, .branch_scales = branch_scales(key, images)});
+        model_->train(batch.at("images"), {.statistics = &sums, .branch_scales = scales});
     return rsb_loss(logits, batch.at("targets"), options_);
   }
 
@@ -91,10 +101,14 @@ class RsbJob final : public Job {
   // behind.
   void after_sum(const Tensors& sums, int64_t shards) override {
     const at::NoGradGuard no_grad;
-    for (const auto& [name, running] : state_.buffers) {
-      running.mul_(1.0 - BatchNorm::kMomentum)
-          .add_(sums.at(name), BatchNorm::kMomentum / static_cast<double>(shards));
+    std::vector<at::Tensor> running, of_batch;
+    for (const auto& [name, statistic] : state_.buffers) {
+      running.push_back(statistic);
+      of_batch.push_back(sums.at(name));
     }
+    if (running.empty()) return;  // a transformer
+    at::_foreach_mul_(running, 1.0 - BatchNorm::kMomentum);
+    at::_foreach_add_(running, of_batch, BatchNorm::kMomentum / static_cast<double>(shards));
   }
 
   // timm ModelEmaV3: the first update copies.
@@ -106,20 +120,11 @@ class RsbJob final : public Job {
                     const EvaluationRequest& request) override;
 
  private:
-  at::Tensor branch_scales(const ShardKey& key, const at::Tensor& images) const {
-    const at::Tensor scales = draw_branch_scales(
-        options_.drop_path, model_->blocks(), model_->branches_of_block(), images.size(0),
-        Random(seed_, Purpose::drop_path, static_cast<uint64_t>(key.step),
-               static_cast<uint64_t>(key.shard)));
-    return scales.defined() ? scales.to(device_) : scales;
-  }
-
   RsbRecipe recipe_;
   RsbOptions options_;
   uint64_t seed_;
   at::ScalarType compute_type_;
   FastPaths fast_;
-  at::Device device_;
   std::unique_ptr<BatchMaker> training_;
   std::unique_ptr<BatchMaker> evaluation_;
   State state_;

@@ -231,7 +231,7 @@ class Table {
     }
     check_cuda(
         cudaMemcpyAsync(device_.data(), segments.data(), segments.size() * sizeof(DeviceSegment),
-                        cudaMemcpyHostToDevice, nullptr),
+                        cudaMemcpyHostToDevice, comm::current_stream()),
         "cudaMemcpyAsync");
   }
 

@@ -134,7 +134,7 @@ Numbers time_sum(const RunPlan& plan, World& world, const BenchOptions& options)
                       /*local_shards=*/1, device_of(device.placement));
   std::vector<double> seconds;
   for (int64_t i = 0; i < kWarmUp + options.steps; ++i) {
-    sums.begin_shard();
+    sums.buffers()[static_cast<size_t>(sums.begin_shard())].zero_();
     sums.end_shard();
     world.communicator().barrier();
     Stopwatch watch;

@@ -27,8 +27,8 @@ std::vector<float> run_step(int shards, int ranks, bool skip_last_segment = fals
     for (int step = 0; step < 2; ++step) {  // the second finds the buffers used
       for (int i = 0; i < mine; ++i) {
         const int shard = communicator.rank() * mine + i;
-        float* values =
-            sums.buffers()[static_cast<size_t>(sums.begin_shard())].mutable_data_ptr<float>();
+        const at::Tensor& buffer = sums.buffers()[static_cast<size_t>(sums.begin_shard())];
+        float* values = buffer.zero_().mutable_data_ptr<float>();
         for (int64_t segment = skip_last_segment ? 1 : 2; segment >= 0; --segment) {
           const Segment& s = kLayout.segments[static_cast<size_t>(segment)];
           for (int64_t k = s.offset; k < s.offset + s.size; ++k) values[k] = value_of(shard, k);

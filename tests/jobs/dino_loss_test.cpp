@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <gtest/gtest.h>
 
 #include <limits>
@@ -37,7 +38,7 @@ class DinoLoss : public testing::TestWithParam<Case> {
   Result run(const DinoLossKernels& kernels, at::ScalarType type) const {
     const at::ScalarType wide = type == at::kDouble ? at::kDouble : at::kFloat;
     const DinoTargets targets =
-        dino_targets(teacher_.to(type), center_.to(wide), /*temperature=*/0.04, kernels);
+        dino_targets(teacher_.to(type), center_.to(wide), at::scalar_tensor(0.04, wide), kernels);
     const at::Tensor logits = student_.to(type).detach().clone().set_requires_grad(true);
     const at::Tensor loss = dino_loss(logits, targets.probabilities, kernels);
     (loss * 3.0).backward();
