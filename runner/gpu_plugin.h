@@ -33,7 +33,8 @@ struct GpuPlugin {
   jobs::AugmentCrops augment_crops;
   jobs::NormKernels norm_kernels;
   jobs::DinoLossKernels dino_loss_kernels;
-  std::unique_ptr<comm::Communicator> (*make_communicator)(comm::Communicator& control, int device);
+  std::unique_ptr<comm::Communicator> (*make_communicator)(comm::Communicator& control, int device,
+                                                           comm::Wire wire);
 };
 
 /// The plug-in with LibTorch's CUDA part, or null where there is no driver and so no GPU. Throws
