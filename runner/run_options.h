@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "comm/communicator.h"
 #include "jobs/placement.h"
 #include "runner/checkpoints/checkpoint_store.h"
 #include "runner/kernels/update.h"
@@ -67,6 +68,7 @@ struct RunOptions {
   int64_t batch_size = 0;
   int64_t shards = 0;
   int compute_threads = 0;  // of each rank
+  comm::Wire wire = comm::Wire::float32;
 
   UpdateOptions update;
   double learning_rate = 0.0;  // the peak, scaled to the batch
