@@ -7,6 +7,9 @@
 
 namespace lockstep::comm {
 
+/// The numbers as which gradients travel; all else travels as float32.
+enum class Wire { float32, bfloat16 };
+
 /// Who talks to whom. All ranks make the same calls in the same order; a call on one rank alone is
 /// an error of the program. Not thread-safe: one thread of a rank at a time. Implementations: ranks
 /// as threads (tests), MPI (processors), NCCL (GPUs; the memory is then the device's). World size 1
@@ -24,6 +27,8 @@ class Communicator {
   /// Begins to replace `values` by their sum over the ranks and returns. Several sums may be under
   /// way; they run in the order of the calls. The memory must stay and not be touched until wait().
   virtual void start_sum(std::span<float> values) = 0;
+  /// The same for gradients, which travel as the implementation was made to send them (Wire).
+  virtual void start_gradient_sum(std::span<float> values) { start_sum(values); }
   /// All sums begun are done; on a GPU: everything queued on the current stream after this sees
   /// them.
   virtual void wait() = 0;

@@ -25,16 +25,23 @@ __host__ __device__ inline int64_t divided_up(int64_t value, int64_t by) {
 /// Two implementations: current_stream.cpp, and tests/cuda's for the emulation.
 cudaStream_t current_stream();
 
-/// Starts a kernel of `blocks` blocks of `threads` threads on the current stream. Plain C++, so
-/// that it kernels also compile for the emulation that tests run them by (tests/cuda).
+/// Starts a kernel of `blocks` blocks of `threads` threads on a stream. Plain C++, so that kernels
+/// also compile for the emulation that tests run them by (tests/cuda).
 template <typename... Parameters, typename... Arguments>
-void launch(const char* name, void (*kernel)(Parameters...), dim3 blocks, dim3 threads,
-            Arguments&&... arguments) {
+void launch_on(cudaStream_t stream, const char* name, void (*kernel)(Parameters...), dim3 blocks,
+               dim3 threads, Arguments&&... arguments) {
   cudaLaunchConfig_t config{};
   config.gridDim = blocks;
   config.blockDim = threads;
-  config.stream = current_stream();
+  config.stream = stream;
   check_cuda(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...), name);
+}
+
+/// The same on the current stream.
+template <typename... Parameters, typename... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), dim3 blocks, dim3 threads,
+            Arguments&&... arguments) {
+  launch_on(current_stream(), name, kernel, blocks, threads, std::forward<Arguments>(arguments)...);
 }
 
 /// Memory of the current device for as long as the launches before its end, on the stream that is

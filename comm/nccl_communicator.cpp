@@ -1,16 +1,23 @@
 #include "comm/nccl_communicator.h"
 
-#include <cuda_runtime_api.h>
+#include <cuda_runtime.h>
 #include <nccl.h>
 
+#include <algorithm>
 #include <chrono>
+#include <exception>
 #include <string>
 #include <thread>
+#include <vector>
 
+#include "comm/cuda_launch.h"
 #include "comm/error.h"
+#include "comm/wire_cuda.h"
 
 namespace lockstep::comm {
 namespace {
+
+constexpr size_t kWireValues = size_t{1} << 22;  // most that travel as one; as a bucket has
 
 void check(cudaError_t result, const char* call) {
   if (result == cudaSuccess) return;
@@ -18,30 +25,38 @@ void check(cudaError_t result, const char* call) {
 }
 
 void check(ncclResult_t result, const char* call) {
-  if (result == ncclSuccess || result == ncclInProgress) return;
+  if (result == ncclSuccess) return;
   throw CollectiveError("E401", std::string(call) + " failed: " + ncclGetErrorString(result),
                         "NCCL_DEBUG=INFO prints what NCCL tried");
 }
 
+std::shared_ptr<float> plain_memory(size_t bytes) {
+  void* memory = nullptr;
+  check(cudaMalloc(&memory, bytes), "cudaMalloc");
+  return {static_cast<float*>(memory), &cudaFree};
+}
+
 class NcclCommunicator final : public Communicator {
  public:
-  NcclCommunicator(Communicator& control, int device) : control_(control) {
+  NcclCommunicator(Communicator& control, int device, Wire wire) : control_(control) {
     check(cudaSetDevice(device), "cudaSetDevice");
     ncclUniqueId id{};
     if (control.rank() == 0) check(ncclGetUniqueId(&id), "ncclGetUniqueId");
     control.broadcast(std::as_writable_bytes(std::span(&id, 1)), 0);
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
-    check(ncclCommInitRankConfig(&nccl_, control.size(), id, control.rank(), &config),
+    check(settled(ncclCommInitRankConfig(&nccl(), control.size(), id, control.rank(), &config)),
           "ncclCommInitRankConfig");
-    settle("ncclCommInitRankConfig");
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
     check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+    if (wire == Wire::bfloat16)
+      wire_ = allocate(kWireValues * sizeof(__nv_bfloat16) / sizeof(float));
   }
   ~NcclCommunicator() override {
-    if (nccl_ != nullptr) ncclCommAbort(nccl_);
-    if (event_ != nullptr) cudaEventDestroy(event_);
-    if (stream_ != nullptr) cudaStreamDestroy(stream_);
+    end();
+    nccl() = nullptr;
+    cudaEventDestroy(event_);
+    cudaStreamDestroy(stream_);
   }
 
   int rank() const override { return control_.rank(); }
@@ -49,17 +64,40 @@ class NcclCommunicator final : public Communicator {
 
   void start_sum(std::span<float> values) override {
     if (values.empty()) return;
-    check(cudaEventRecord(event_, nullptr), "cudaEventRecord");
-    check(cudaStreamWaitEvent(stream_, event_, 0), "cudaStreamWaitEvent");
-    check(ncclAllReduce(values.data(), values.data(), values.size(), ncclFloat, ncclSum, nccl_,
-                        stream_),
-          "ncclAllReduce");
-    settle("ncclAllReduce");
+    follow_current_stream();
+    add_up(values.data(), values.size(), ncclFloat);
+  }
+
+  void start_gradient_sum(std::span<float> values) override {
+    if (wire_ == nullptr) return start_sum(values);
+    follow_current_stream();
+    auto* wire = reinterpret_cast<__nv_bfloat16*>(wire_.get());
+    while (!values.empty()) {
+      const std::span<float> part = values.first(std::min(values.size(), kWireValues));
+      const auto size = static_cast<int64_t>(part.size());
+      round_to_bfloat16(part.data(), wire, size, stream_);
+      add_up(wire, part.size(), ncclBfloat16);
+      widen_bfloat16(wire, part.data(), size, stream_);
+      values = values.subspan(part.size());
+    }
   }
 
   void wait() override {
     check(cudaEventRecord(event_, stream_), "cudaEventRecord");
-    check(cudaStreamWaitEvent(nullptr, event_, 0), "cudaStreamWaitEvent");
+    check(cudaStreamWaitEvent(current_stream(), event_, 0), "cudaStreamWaitEvent");
+  }
+
+  // NCCL allows no mixture of ranks with registered memory and without.
+  std::shared_ptr<float> allocate(int64_t size) override {
+    const size_t bytes = static_cast<size_t>(size) * sizeof(float);
+    std::shared_ptr<float> memory = registered_memory(bytes);
+    if (!is_so_on_all(memory != nullptr)) {
+      memory.reset();
+      memory = plain_memory(bytes);
+    }
+    check(cudaMemset(memory.get(), 0, bytes), "cudaMemset");
+    check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
+    return memory;
   }
 
   void broadcast(std::span<std::byte> bytes, int root) override { control_.broadcast(bytes, root); }
@@ -69,26 +107,79 @@ class NcclCommunicator final : public Communicator {
   void barrier() override { control_.barrier(); }
 
  private:
-  // A non-blocking communicator says when what was asked is on its way, or has failed.
-  void settle(const char* call) {
-    ncclResult_t state = ncclInProgress;
+  ncclComm_t& nccl() { return *nccl_; }
+
+  // A non-blocking communicator says when what was asked is on its way, or has failed. Where other
+  // ranks never come, the watch over the run ends this one.
+  ncclResult_t settled(ncclResult_t state) {
     while (state == ncclInProgress) {
-      check(ncclCommGetAsyncError(nccl_, &state), "ncclCommGetAsyncError");
+      const ncclResult_t asked = ncclCommGetAsyncError(nccl(), &state);
+      if (asked != ncclSuccess) return asked;
       if (state == ncclInProgress) std::this_thread::sleep_for(std::chrono::microseconds(20));
     }
-    check(state, call);
+    return state;
+  }
+
+  // At a regular end the network threads may yet hold what other ranks wait for, which has to go
+  // out first. After an error those may be gone: kernels that wait for them are made to end, or
+  // whoever frees memory of the GPU would wait as well.
+  void end() {
+    const bool regular = std::uncaught_exceptions() == 0;
+    if (regular && settled(ncclCommFinalize(nccl())) == ncclSuccess) {
+      ncclCommDestroy(nccl());
+    } else {
+      ncclCommAbort(nccl());
+    }
+  }
+
+  void follow_current_stream() {
+    check(cudaEventRecord(event_, current_stream()), "cudaEventRecord");
+    check(cudaStreamWaitEvent(stream_, event_, 0), "cudaStreamWaitEvent");
+  }
+
+  void add_up(void* values, size_t count, ncclDataType_t type) {
+    check(settled(ncclAllReduce(values, values, count, type, ncclSum, nccl(), stream_)),
+          "ncclAllReduce");
+  }
+
+  // Null where this driver or this NCCL does not want to. The end of a communicator is that of
+  // what was registered with it.
+  std::shared_ptr<float> registered_memory(size_t bytes) {
+    void *memory = nullptr, *registration = nullptr;
+    if (ncclMemAlloc(&memory, bytes) != ncclSuccess) {
+      cudaGetLastError();  // taken note of, or the next call would report it
+      return nullptr;
+    }
+    if (ncclCommRegister(nccl(), memory, bytes, &registration) != ncclSuccess) {
+      ncclMemFree(memory);
+      return nullptr;
+    }
+    return {static_cast<float*>(memory), [nccl = nccl_, registration](float* values) {
+              cudaDeviceSynchronize();  // unlike cudaFree, what follows does not wait for kernels
+              if (*nccl != nullptr) ncclCommDeregister(*nccl, registration);
+              ncclMemFree(values);
+            }};
+  }
+
+  bool is_so_on_all(bool mine) {
+    const std::byte answer{mine};
+    std::vector<std::byte> all(static_cast<size_t>(size()));
+    control_.gather(std::span(&answer, 1), all);
+    return std::ranges::count(all, std::byte{0}) == 0;
   }
 
   Communicator& control_;
-  ncclComm_t nccl_ = nullptr;
+  // Shared with the memory registered, which may outlive it: null when it is gone.
+  std::shared_ptr<ncclComm_t> nccl_ = std::make_shared<ncclComm_t>(nullptr);
   cudaStream_t stream_ = nullptr;
   cudaEvent_t event_ = nullptr;
+  std::shared_ptr<float> wire_;  // null: gradients travel as float32
 };
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_nccl_communicator(Communicator& control, int device) {
-  return std::make_unique<NcclCommunicator>(control, device);
+std::unique_ptr<Communicator> make_nccl_communicator(Communicator& control, int device, Wire wire) {
+  return std::make_unique<NcclCommunicator>(control, device, wire);
 }
 
 }  // namespace lockstep::comm

@@ -22,10 +22,11 @@ SumArena::SumArena(Communicator& communicator, Layout layout, int local_shards, 
   for (int i = 0; i < merges.depth; ++i) {
     // Only the first is ever summed over the ranks.
     const auto memory = i == 0 ? communicator.allocate(layout_.size) : nullptr;
-    buffers_.push_back(memory == nullptr
-                           ? at::zeros({layout_.size}, options)
-                           : at::from_blob(
-                                 memory.get(), {layout_.size}, [memory](void*) {}, options));
+    // Without the last argument CUDA would be asked whose memory it is.
+    buffers_.push_back(
+        memory == nullptr ? at::zeros({layout_.size}, options)
+                          : at::from_blob(
+                                memory.get(), {layout_.size}, [memory](void*) {}, options, device));
   }
 }
 
@@ -105,8 +106,13 @@ void SumArena::start_sum(int64_t begin, int64_t end) {
   for (int top = depth_; top > 0; --top) merge_top(top, begin, end);
   if (communicator_.size() == 1) return;
   sums_under_way_ = true;
-  float* values = buffers_.front().mutable_data_ptr<float>();
-  communicator_.start_sum({values + begin, static_cast<size_t>(end - begin)});
+  float* first = buffers_.front().mutable_data_ptr<float>() + begin;
+  const std::span<float> values(first, static_cast<size_t>(end - begin));
+  if (begin < layout_.gradient_size) {
+    communicator_.start_gradient_sum(values);
+  } else {
+    communicator_.start_sum(values);
+  }
 }
 
 }  // namespace lockstep::comm

@@ -14,7 +14,8 @@ namespace lockstep::comm {
 /// All that is added up over the shards in one step, in one flat float32 buffer: the gradients
 /// first, cut into the segments of the parameters, then the tail (statistics, losses, votes). A
 /// rank's shards come one after the other; their sums follow the fixed binary tree, so that a rank
-/// with several shards gives the bits of several ranks with one.
+/// with several shards gives the bits of several ranks with one. Gradients may travel in fewer bits
+/// than the tail (Wire).
 ///
 /// A step: for each shard begin_shard(), zero the buffer it returns and add to it, end_shard();
 /// then finish(). During the last shard segment_ready() lets a bucket of gradients leave as soon as

@@ -54,7 +54,8 @@ done
 launch() {
   local words=(train "$recipe" --run "$run")
   [ ! -e "$run/recipe.toml" ] || words=(resume "$run")
-  local start=("${MPIRUN:-mpirun}" -np "$ranks" ${hosts:+--host "$hosts"})
+  local start=("${MPIRUN:-mpirun}" -np "$ranks" ${hosts:+--host "$hosts"}) name
+  for name in "${!NCCL_@}"; do start+=(-x "$name"); done   # to the other hosts; srun passes everything on
   if [ "$by" = srun ]; then
     local names
     names=$(enough_hosts)

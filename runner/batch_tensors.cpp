@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 namespace lockstep::runner {
 namespace {
@@ -45,14 +46,18 @@ BatchTensors::BatchTensors(const std::vector<jobs::Field>& fields, at::Device de
     // A divisor that is a plain number would be made a factor on a GPU, which rounds otherwise.
     normaliser = {on(device, {divisor, divisor, divisor}), on(device, mean), on(device, deviation)};
   }
+  if (!device.is_cpu()) copied_.emplace(device.type());
 }
 
-jobs::Tensors BatchTensors::of(const jobs::ShardArrays& arrays) const {
+jobs::Tensors BatchTensors::of(const jobs::ShardArrays& arrays) {
   std::vector<at::Tensor> on_device;  // all of them before work on some begins
   for (size_t i = 0; i < fields_.size(); ++i) {
-    on_device.push_back(fields_[i].scratch ? at::Tensor()
-                                           : view_of(fields_[i], arrays[i].data()).to(device_));
+    on_device.push_back(
+        fields_[i].scratch
+            ? at::Tensor()
+            : view_of(fields_[i], arrays[i].data()).to(device_, /*non_blocking=*/true));
   }
+  if (copied_) copied_->record(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
   jobs::Tensors tensors;
   for (size_t i = 0; i < fields_.size(); ++i) {
     if (fields_[i].scratch) continue;
@@ -65,6 +70,10 @@ jobs::Tensors BatchTensors::of(const jobs::ShardArrays& arrays) const {
     tensors.add(fields_[i].name, tensor);
   }
   return tensors;
+}
+
+void BatchTensors::wait_for_copies() const {
+  if (copied_) copied_->synchronize();
 }
 
 at::Tensor BatchTensors::augmented(const jobs::Field& field, const at::Tensor& crops,

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Event.h>
 
+#include <optional>
 #include <vector>
 
 #include "jobs/batch_maker.h"
@@ -19,8 +21,11 @@ class BatchTensors {
 
   /// Pictures that come as uint8 are normalised on the device, in float32, to the bits that a
   /// loader makes; those that are not augmented either are before. All others are, on a processor,
-  /// views of the arrays and live no longer than these.
-  jobs::Tensors of(const jobs::ShardArrays& arrays) const;
+  /// views of the arrays and live no longer than these. To a GPU, arrays whose pages are locked
+  /// (PageLock) are copied beside whatever the caller does next, on the current stream.
+  jobs::Tensors of(const jobs::ShardArrays& arrays);
+  /// Until the arrays of the last of() are copied; then they may be written again.
+  void wait_for_copies() const;
 
   const std::vector<jobs::Field>& fields() const { return fields_; }
 
@@ -34,6 +39,7 @@ class BatchTensors {
   std::vector<jobs::Field> fields_;
   std::vector<Normaliser> normalisers_;  // of each field
   at::Device device_;
+  std::optional<c10::Event> copied_;  // of a GPU
   jobs::AugmentCrops augment_;
 };
 

@@ -35,7 +35,8 @@ struct GpuPlugin {
   jobs::NormKernels norm_kernels;
   jobs::DinoLossKernels dino_loss_kernels;
   RecordWork record;
-  std::unique_ptr<comm::Communicator> (*make_communicator)(comm::Communicator& control, int device);
+  std::unique_ptr<comm::Communicator> (*make_communicator)(comm::Communicator& control, int device,
+                                                           comm::Wire wire);
 };
 
 /// The plug-in with LibTorch's CUDA part, or null where there is no driver and so no GPU. Throws

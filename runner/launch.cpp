@@ -104,10 +104,20 @@ void require_precision(const RunOptions& options) {
   if (options.precision == jobs::Precision::bf16 && !on_gpu) require_bf16();
 }
 
-comm::Communicator& arena_communicator(const Device& device, comm::Communicator& control,
+void require_wire(const RunPlan& plan, const Device& device) {
+  if (device.gpu != nullptr || plan.options.wire == comm::Wire::float32) return;
+  plan.recipe.refuse("sum.wire",
+                     "'sum.wire' is \"bf16\", which is for GPUs: on processors a sum has the same "
+                     "bits however many ranks make it",
+                     "sum.wire = \"fp32\", or a GPU for each rank");
+}
+
+comm::Communicator& arena_communicator(const RunPlan& plan, const Device& device,
+                                       comm::Communicator& control,
                                        std::unique_ptr<comm::Communicator>& owner) {
+  require_wire(plan, device);
   if (device.gpu == nullptr || control.size() == 1) return control;
-  owner = device.gpu->make_communicator(control, device.placement.gpu);
+  owner = device.gpu->make_communicator(control, device.placement.gpu, plan.options.wire);
   return *owner;
 }
 

@@ -6,7 +6,7 @@
 #include "jobs/placement.h"
 #include "runner/gpu_plugin.h"
 #include "runner/loader.h"
-#include "runner/run_options.h"
+#include "runner/run_plan.h"
 #include "runner/world.h"
 
 namespace lockstep::runner {
@@ -41,9 +41,14 @@ void require_bf16();
 /// straight out of; on a processor where the rank itself runs.
 LoaderOptions loader_options(const RunOptions& options, World& world, const Device& device);
 
-/// What sums the arenas of `device`: `control` itself for memory of the processor, NCCL for that of
-/// a GPU, then owned by `owner`.
-comm::Communicator& arena_communicator(const Device& device, comm::Communicator& control,
+/// Sums on processors promise the bits of one rank: throws UsageError (E105) where the plan wants
+/// its gradients to travel as bfloat16 there.
+void require_wire(const RunPlan& plan, const Device& device);
+
+/// What sums the arenas of `device` as the plan says: `control` itself for memory of the processor,
+/// NCCL for that of a GPU, then owned by `owner`.
+comm::Communicator& arena_communicator(const RunPlan& plan, const Device& device,
+                                       comm::Communicator& control,
                                        std::unique_ptr<comm::Communicator>& owner);
 
 }  // namespace lockstep::runner

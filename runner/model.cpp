@@ -23,7 +23,10 @@ class LoadedBatches final : public jobs::BatchSource {
         loader_(source, rows, std::move(plan), options) {}
 
   const jobs::Tensors* next(int64_t* rows) override {
-    if (slot_ != nullptr) loader_.release();
+    if (slot_ != nullptr) {
+      batch_tensors_.wait_for_copies();
+      loader_.release();
+    }
     slot_ = loader_.next();
     if (slot_ == nullptr) return nullptr;
     tensors_ = batch_tensors_.of(slot_->arrays);

@@ -220,6 +220,8 @@ RunOptions read_run_options(Recipe& recipe, const LaunchDefaults& defaults) {
   }
   recipe.resolve("compute.threads", options.compute_threads);
   options.graph = recipe.flag("compute.graph", false);
+  options.wire = recipe.text("sum.wire", "fp32", {"fp32", "bf16"}) == "bf16" ? comm::Wire::bfloat16
+                                                                             : comm::Wire::float32;
 
   read_optimizer(recipe, job.defaults, options);
   read_schedule(recipe, job.defaults, options);

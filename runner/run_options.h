@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "comm/communicator.h"
 #include "jobs/placement.h"
 #include "runner/checkpoints/checkpoint_store.h"
 #include "runner/kernels/update.h"
@@ -68,6 +69,7 @@ struct RunOptions {
   int64_t shards = 0;
   int compute_threads = 0;  // of each rank
   bool graph = false;       // on GPUs a step is recorded (recording.h)
+  comm::Wire wire = comm::Wire::float32;
 
   UpdateOptions update;
   double learning_rate = 0.0;  // the peak, scaled to the batch

@@ -36,8 +36,8 @@ ScaledStep scale_step(const ScalingInputs& inputs, std::span<const comm::Bucket>
   double end = 0.0;  // since backward began
   for (size_t i = 0; i < buckets.size(); ++i) {
     const double full = backward * static_cast<double>(i + 1) / static_cast<double>(buckets.size());
-    const auto bytes =
-        static_cast<double>(buckets[i].end - buckets[i].begin) * static_cast<double>(sizeof(float));
+    const double bytes =
+        static_cast<double>(buckets[i].end - buckets[i].begin) * inputs.gradient_bytes;
     const double passes = sum_seconds(inputs, world, bytes);
     end = std::max(end, full) + passes;
     step.sum_seconds += passes;

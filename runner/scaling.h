@@ -19,6 +19,7 @@ struct ScalingInputs {
   double node_bytes_per_second = 450e9;  // a rank's bandwidth within its node
   double link_bytes_per_second = 50e9;   // of a node to the others, all its ranks together
   double latency_seconds = 5e-6;         // of a message between nodes
+  double gradient_bytes = 4.0;           // of each number of a bucket
 };
 
 /// A step in a world of `world` ranks.

@@ -181,18 +181,23 @@ void Step::differentiate(const jobs::Tensors& inputs, size_t buffer) {
 StepResult Step::finish_sums() {
   sums_.finish();
   const jobs::Tensors& tail = tails_.front();
-  const auto number = [&tail](const char* name) { return tail.at(name).item<double>(); };
   const double scale = 1.0 / static_cast<double>(shards_);
   squared_norms_ =
       kernels_.norms(segments_, sums_.buffers().front().const_data_ptr<float>(), scale);
+  // A GPU is waited for once, not for each number.
+  const at::Tensor numbers =
+      at::cat({tail.at("step.loss"), tail.at("step.non_finite"), tail.at("step.stop"),
+               tail.at("step.save"), tail.at("step.unreadable")})
+          .cpu();
+  const float* number = numbers.const_data_ptr<float>();
   StepResult result;
-  result.loss = number("step.loss") * scale;
+  result.loss = number[0] * scale;
   result.gradient_norm =
       std::sqrt(std::accumulate(squared_norms_.begin(), squared_norms_.end(), 0.0));
-  result.finite = number("step.non_finite") == 0.0 && std::isfinite(result.gradient_norm);
-  result.votes = {.stop = number("step.stop") > 0.0,
-                  .save = number("step.save") > 0.0,
-                  .unreadable = static_cast<int64_t>(number("step.unreadable"))};
+  result.finite = number[1] == 0.0f && std::isfinite(result.gradient_norm);
+  result.votes = {.stop = number[2] > 0.0f,
+                  .save = number[3] > 0.0f,
+                  .unreadable = static_cast<int64_t>(number[4])};
   return result;
 }
 

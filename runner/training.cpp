@@ -9,6 +9,7 @@
 
 #include "runner/data_sets.h"
 #include "runner/operator_profile.h"
+#include "runner/preflight/facts.h"
 #include "runner/stopwatch.h"
 
 namespace lockstep::runner {
@@ -30,7 +31,7 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
       batch_tensors_(model.job->training_batches().fields(plan.sampler.shard_batch_size()),
                      device_of(device.placement), device.augment_crops()),
       step_(*model.job, model.arenas, plan.options.update, device.kernels(),
-            arena_communicator(device, world.communicator(), gpu_communicator_),
+            arena_communicator(plan, device, world.communicator(), gpu_communicator_),
             plan.options.shards, device.record(plan.options)),
       schedules_(plan.job->schedules(plan.timeline())),
       saved_at_seconds_(progress.seconds),
@@ -40,6 +41,8 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
       fmt::format("rank {} of {} on {}, process {}: step {} of {}, {} compute and {} data threads",
                   world.rank(), world.size(), host_name(), getpid(), progress.step, plan.steps,
                   plan.options.compute_threads, loader_options_.threads));
+  const std::string variables = device.gpu == nullptr ? std::string() : nccl_variables();
+  if (!variables.empty()) log_.note(variables);
   if (world.rank() == 0) {
     metrics_log_.emplace(run.metrics(), progress.step);
     progress_line_.emplace();
@@ -111,6 +114,7 @@ StepResult Training::sum_over_shards() {
     unreadable_.note(slot->unreadable);
     if (i + 1 == each) mine.unreadable = unreadable_.news();
     step_.add_shard(batch, mine);
+    batch_tensors_.wait_for_copies();
     loader_->release();
     if (fault_ && fault_->slows(progress_.step)) {
       std::this_thread::sleep_for(std::chrono::duration<double>(watch.seconds()));

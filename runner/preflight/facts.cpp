@@ -38,7 +38,7 @@ void from_json(const nlohmann::json& json, Finding& finding) {
 }
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RankFacts, rank, local_rank, local_ranks, host, program, recipe,
-                                   data, processor, cores, threads, gpus, gpu, driver, on_gpu,
+                                   data, processor, cores, threads, gpus, gpu, driver, nccl, on_gpu,
                                    memory_bytes, shm_bytes, open_files, locked_bytes, infiniband,
                                    clock_seconds, sum_seconds, own)
 

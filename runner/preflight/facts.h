@@ -35,6 +35,7 @@ struct RankFacts {
   int threads = 0;  // that it will compute with
   int gpus = 0;     // of its machine
   std::string gpu, driver;
+  std::string nccl;  // what the environment asks of it, as "NCCL_ALGO=Ring NCCL_PROTO=Simple"
   bool on_gpu = false;
   int64_t memory_bytes = 0;  // that its machine, or its container, has left
   int64_t shm_bytes = 0;     // of /dev/shm that are left
@@ -52,6 +53,9 @@ constexpr int64_t kProbeBytes = 1 << 20;
 
 /// Fills in what the machine says of itself: milliseconds, no GPU is touched.
 void look_at_machine(RankFacts& facts);
+
+/// RankFacts::nccl of this process.
+std::string nccl_variables();
 
 /// Of the length and some pages of the program that trains, in hexadecimal.
 std::string hash_of_program();

@@ -60,6 +60,13 @@ const Alike kAlike[] = {
      "the slowest sets the pace; use hosts alike"},
     {"driver", "another driver", [](const RankFacts& r) { return r.driver; }, Level::warning,
      "install one version of the driver on all hosts"},
+    {"NCCL", "other variables",
+     [](const RankFacts& r) {
+       return !r.on_gpu        ? std::string()
+              : r.nccl.empty() ? std::string("no NCCL_ variables")
+                               : r.nccl;
+     },
+     Level::warning, "`mpirun -x NCCL_ALGO` passes a variable on to all hosts"},
     {"processor", "another processor",
      [](const RankFacts& r) { return r.on_gpu ? std::string() : r.processor; }, Level::warning,
      "the bits of a run are the same on one kind of processor alone"},

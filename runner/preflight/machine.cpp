@@ -1,6 +1,7 @@
 // What the kernel and the driver say of this machine.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
@@ -9,7 +10,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <string>
+#include <string_view>
 
 #include "runner/preflight/facts.h"
 #include "runner/world.h"
@@ -73,11 +76,20 @@ void look_at_gpus(RankFacts& facts) {
 
 }  // namespace
 
+std::string nccl_variables() {
+  std::set<std::string_view> variables;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    if (std::string_view(*variable).starts_with("NCCL_")) variables.insert(*variable);
+  }
+  return fmt::format("{}", fmt::join(variables, " "));
+}
+
 void look_at_machine(RankFacts& facts) {
   facts.host = host_name();
   facts.processor = value_of("/proc/cpuinfo", "model name");
   facts.cores = usable_cores();
   look_at_gpus(facts);
+  facts.nccl = nccl_variables();
   facts.memory_bytes = free_memory_bytes();
   struct statvfs shm {};
   if (statvfs("/dev/shm", &shm) == 0)

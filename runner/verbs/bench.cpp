@@ -130,7 +130,7 @@ Numbers time_sum(const RunPlan& plan, World& world, const BenchOptions& options)
   const Device device = choose_device(plan.options, world);
   const auto layout = sums_of_step(*jobs::make_job(*plan.job, plan.timeline(), device.placement));
   std::unique_ptr<comm::Communicator> owner;
-  comm::SumArena sums(arena_communicator(device, world.communicator(), owner), layout,
+  comm::SumArena sums(arena_communicator(plan, device, world.communicator(), owner), layout,
                       /*local_shards=*/1, device_of(device.placement));
   std::vector<double> seconds;
   for (int64_t i = 0; i < kWarmUp + options.steps; ++i) {

@@ -95,6 +95,7 @@ nlohmann::ordered_json describe_scaling(const RunPlan& plan, const Options& opti
   ScalingInputs inputs = options.scaling;
   inputs.link_bytes_per_second = parse_bandwidth(options.link);
   inputs.node_bytes_per_second = parse_bandwidth(options.node_link);
+  if (plan.options.wire == comm::Wire::bfloat16) inputs.gradient_bytes = 2.0;
   std::vector<comm::Segment> segments;
   int64_t offset = 0;
   for (const jobs::NamedShape& parameter : plan.job->parameters()) {

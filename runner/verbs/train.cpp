@@ -247,6 +247,7 @@ ExitCode train(World& world, const TrainOptions& options) {
   const std::optional<Deadline> deadline = deadline_in(options.deadline);
   const RunPlan plan = plan_of(Recipe::read(options.recipe, options.overrides), world);
   const Device device = choose_device(plan.options, world);
+  require_wire(plan, device);
   RunDirectory run{options.run.empty() ? default_run_folder(recipe_name(options.recipe))
                                        : fs::path(options.run)};
   run.root = comm::broadcast_sized(run.root.string(), world.communicator());
@@ -270,6 +271,7 @@ ExitCode resume(World& world, const ResumeOptions& options) {
   refuse_changes(run.recipe(), options, launch_defaults(world));
   const RunPlan plan = plan_of(Recipe::read(run.recipe(), options.overrides), world);
   const Device device = choose_device(plan.options, world);
+  require_wire(plan, device);
   check_before_start(plan, world, run.root, device.gpu != nullptr, warnings(world));
   Launch launch{world, plan, device, run, deadline};
   launch.allowed_changes = allowed_changes(run, options);

@@ -69,6 +69,33 @@ TEST(SumArena, WhatIsBeingSummedOutlivesIt) {
   });
 }
 
+// Gives memory as a communicator of GPUs does; what is on them cannot be read here.
+class GivesMemory final : public Communicator {
+ public:
+  std::vector<float> memory;
+
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  void start_sum(std::span<float>) override {}
+  void wait() override {}
+  std::shared_ptr<float> allocate(int64_t size) override {
+    memory.resize(static_cast<size_t>(size));
+    return {memory.data(), [](float*) {}};
+  }
+  void broadcast(std::span<std::byte>, int) override {}
+  void gather(std::span<const std::byte>, std::span<std::byte>) override {}
+  void barrier() override {}
+};
+
+TEST(SumArena, LiesInMemoryOfItsCommunicatorOnAnyDevice) {
+  for (const at::Device device : {at::Device(at::kCPU), at::Device(at::kCUDA, 1)}) {
+    GivesMemory communicator;
+    const SumArena sums(communicator, kLayout, 1, device);
+    EXPECT_EQ(sums.buffers()[0].const_data_ptr<float>(), communicator.memory.data());
+    EXPECT_EQ(sums.buffers()[0].device(), device);
+  }
+}
+
 TEST(SumArena, CountsAParameterWithoutGradientAsZeros) {
   const std::vector<float> sums = run_step(4, 2, /*skip_last_segment=*/true);
   for (int64_t k = 192; k < 492; ++k) ASSERT_EQ(sums[static_cast<size_t>(k)], 0.0f);

@@ -86,6 +86,16 @@ class Recipes(RunTest):
                           "40 pixels are not a whole number of patches")
         self.ok(run(*vit))
 
+    def test_what_travels_between_gpus(self):
+        for wire, fragments in (("fp16", ("must be one of",)), ("bf16", ("case.toml:", "which is for GPUs"))):
+            recipe = self.write_recipe("case.toml", RECIPE + f'\n[sum]\nwire = "{wire}"\n')
+            for ranks in (1, 2):
+                done = run("train", recipe, "--run", self.folder / "wire", ranks=ranks, CUDA_VISIBLE_DEVICES="")
+                self.assert_error(done, 2, "E105", "'sum.wire'", *fragments)
+            self.assert_error(run("bench", "sum", recipe, CUDA_VISIBLE_DEVICES=""), 2, "E105", "'sum.wire'", *fragments)
+        self.assertFalse((self.folder / "wire").exists())
+        self.ok(run("validate", recipe))
+
     def test_overrides(self):
         self.assert_error(run("validate", self.recipe, "--set", "batch.size"), 2, "E104", "KEY=VALUE")
         self.assert_error(run("validate", self.recipe, "--set", "batch.sise=8"), 2, "E103", "--set:1:1",

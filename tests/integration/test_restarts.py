@@ -102,6 +102,18 @@ class Codes(unittest.TestCase):
         self.assertEqual(self.starts(75, 75, 0, options=("--again-when-stopped",)), (0, 3))
 
 
+class Environment(unittest.TestCase):
+    def test_variables_of_nccl_reach_all_hosts(self):
+        with tempfile.TemporaryDirectory(prefix="lockstep-test-") as folder:
+            launcher = Path(folder, "mpirun")
+            launcher.write_text('#!/bin/sh\necho "$*"\n')
+            launcher.chmod(0o755)
+            told = subprocess.run([RUN_SH, "-np", "2", "-x", "NCCL_ALGO=Ring", "--", "a.toml", Path(folder, "run")], text=True, check=True,
+                                  stdout=subprocess.PIPE, env=environment({"MPIRUN": launcher, "NCCL_ALGO": "Tree", "NCCL_PROTO": "LL"}))
+            # Of two that name the same variable mpirun takes the last.
+            self.assertIn("-np 2 -x NCCL_ALGO -x NCCL_PROTO -x NCCL_ALGO=Ring ", told.stdout)
+
+
 class Stops(unittest.TestCase):
     """USR2 at moments at which nobody would hear it."""
 

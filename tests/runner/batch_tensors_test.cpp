@@ -49,12 +49,12 @@ TEST(BatchTensors, NormaliseToTheBitsOfTheLoader) {
     std::vector<float> values(levels.size());
     rule.of_loader(levels, values.data());
     const std::vector<int64_t> shape{1, 3, 16, 16};
-    const BatchTensors plain({{"images", Kind::float32, shape}}, at::kCPU);
-    const BatchTensors left({{.name = "images",
-                              .kind = Kind::uint8,
-                              .shape = shape,
-                              .normalisation = rule.normalisation}},
-                            at::kCPU);
+    BatchTensors plain({{"images", Kind::float32, shape}}, at::kCPU);
+    BatchTensors left({{.name = "images",
+                        .kind = Kind::uint8,
+                        .shape = shape,
+                        .normalisation = rule.normalisation}},
+                      at::kCPU);
     const at::Tensor expected = plain.of({bytes_of(values)}).at("images");
     expect_equal_bits(left.of({bytes_of(levels)}).at("images"), expected);
   }
@@ -104,7 +104,7 @@ TEST(ContactSheet, ShowsWhatTheDeviceAugments) {
 
 TEST(BatchTensors, LeaveBytesThatAreNoPictures) {
   std::vector<uint8_t> flags{1, 0, 255};
-  const BatchTensors tensors({{"flags", Kind::uint8, {3}}}, at::kCPU);
+  BatchTensors tensors({{"flags", Kind::uint8, {3}}}, at::kCPU);
   const at::Tensor found = tensors.of({bytes_of(flags)}).at("flags");
   EXPECT_EQ(found.scalar_type(), at::kByte);
   EXPECT_EQ(found.const_data_ptr(), static_cast<const void*>(flags.data()));

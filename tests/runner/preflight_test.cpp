@@ -71,6 +71,26 @@ TEST(Preflight, NamesWhoHasNotWhatMostHave) {
   EXPECT_EQ(only_finding(ranks).level, Level::warning);
 }
 
+TEST(Preflight, ComparesWhatTheEnvironmentAsksOfNccl) {
+  std::vector<RankFacts> ranks = sound_ranks();
+  ranks[0].nccl = "NCCL_ALGO=Ring";
+  EXPECT_EQ(only_finding(ranks).check, "");  // processors do without
+  for (RankFacts& rank : ranks) rank.gpus = 2, rank.on_gpu = true;
+  EXPECT_EQ(only_finding(ranks).check, "NCCL");
+  EXPECT_THAT(only_finding(ranks).text, HasSubstr("rank 0 on a has "));
+  for (RankFacts& rank : ranks) rank.nccl = "NCCL_ALGO=Ring";
+  EXPECT_EQ(only_finding(ranks).check, "");
+}
+
+TEST(Preflight, KnowsWhatTheEnvironmentAsksOfNccl) {
+  setenv("NCCL_PROTO", "Simple", 1);
+  setenv("NCCL_ALGO", "Ring", 1);
+  EXPECT_EQ(nccl_variables(), "NCCL_ALGO=Ring NCCL_PROTO=Simple");
+  unsetenv("NCCL_PROTO");
+  unsetenv("NCCL_ALGO");
+  EXPECT_EQ(nccl_variables(), "");
+}
+
 TEST(Preflight, RanksMustNotComputeOnDifferentDevices) {
   std::vector<RankFacts> ranks = sound_ranks();
   for (RankFacts& rank : ranks) rank.gpus = 2, rank.on_gpu = true;

@@ -43,6 +43,12 @@ TEST(ScaleStep, HidesAllButTheLastBucketAndTheTailBehindBackward) {
   EXPECT_NEAR(step.efficiency, 0.31 / 0.3115, 1e-12);
 }
 
+TEST(ScaleStep, GradientsMayTravelInFewerBytesThanTheTail) {
+  ScalingInputs narrow = kInputs;
+  narrow.gradient_bytes = 2.0;
+  EXPECT_NEAR(scale_step(narrow, buckets(4), 1e6, 4).sum_seconds, 4 * 0.75e-3 + 1.5e-3, 1e-12);
+}
+
 TEST(ScaleStep, WaitsForALinkThatIsSlowerThanBackward) {
   ScalingInputs slow = kInputs;
   slow.latency_seconds = 0.0;
