@@ -42,6 +42,8 @@ struct uint3 {
 inline uint3 threadIdx, blockIdx;
 inline dim3 blockDim, gridDim;
 
+using cudaStream_t = struct CudaStream*;
+
 namespace cuda_emulation {
 
 constexpr unsigned kWarp = 32;
@@ -156,6 +158,7 @@ class Block {
 
 inline Block block;
 inline std::mt19937 order;
+inline cudaStream_t last_stream = nullptr;  // that a kernel was launched on
 
 inline void launch(dim3 grid, dim3 threads, const std::function<void()>& kernel) {
   gridDim = grid;
@@ -207,7 +210,6 @@ enum cudaMemcpyKind {
   cudaMemcpyDeviceToHost = 2,
   cudaMemcpyDeviceToDevice = 3
 };
-using cudaStream_t = struct CudaStream*;
 
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
@@ -258,12 +260,15 @@ inline cudaError_t cudaMemset(void* memory, int value, size_t bytes) {
   return cudaMemsetAsync(memory, value, bytes, nullptr);
 }
 
-// Everything is done at once: streams and events are names alone.
+// Everything is done at once: streams and events are names alone, any but null the same.
 using cudaEvent_t = struct CudaEvent*;
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
-inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned) { return cudaSuccess; }
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = reinterpret_cast<cudaStream_t>(&cuda_emulation::order);
+  return cudaSuccess;
+}
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
@@ -280,6 +285,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
       count(threads) == 0 || count(threads) > 1024) {
     return cudaErrorInvalidConfiguration;
   }
+  cuda_emulation::last_stream = config->stream;
   cuda_emulation::launch(config->gridDim, config->blockDim,
                          [&] { kernel(static_cast<Expected>(given)...); });
   return cudaSuccess;
