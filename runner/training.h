@@ -95,7 +95,7 @@ class Training {
   std::unique_ptr<PictureCache> cache_;  // before the loader, which uses it
   std::optional<Loader> loader_;
   BatchTensors batch_tensors_;
-  std::unique_ptr<comm::Communicator> gpu_communicator_;
+  std::unique_ptr<comm::Communicator> gpu_communicator_;  // before a step that recorded its work
   Step step_;
   std::vector<jobs::Schedule> schedules_;  // the job's own
 
