@@ -37,9 +37,13 @@ DinoHead::DinoHead(const Tensors& parameters, const Tensors& buffers, const std:
 at::Tensor DinoHead::logits(const at::Tensor& features) const {
   at::Tensor x = features;
   for (size_t i = 0; i < layers_.size(); ++i) {
+    const bool last = i + 1 == layers_.size();
+    if (!last && batch_norms_.empty()) {
+      x = linear_gelu(x, layers_[i], compute_type_);
+      continue;
+    }
     x = linear(x, layers_[i], compute_type_);
-    if (i < batch_norms_.size()) x = norms_->apply(batch_norms_[i], x);
-    if (i + 1 < layers_.size()) x = at::gelu(x);
+    if (!last) x = at::gelu(norms_->apply(batch_norms_[i], x));
   }
   x = unit_rows(x.to(at::kFloat));
   const at::Tensor weight = at::_weight_norm(directions_, lengths_, 0);

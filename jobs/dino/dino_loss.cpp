@@ -10,7 +10,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "jobs/dino/dino_options.h"
-#include "jobs/models/kept_kernels.h"
+#include "jobs/models/kept.h"
 
 namespace lockstep::jobs {
 namespace {
@@ -47,7 +47,7 @@ class KernelLoss final : public torch::autograd::Function<KernelLoss> {
     kernels.loss(student_of(logits, targets), targets.const_data_ptr<float>(), rows_in(rows),
                  loss.mutable_data_ptr<float>());
     context->save_for_backward({logits, targets, rows});
-    KeptKernels<DinoLossKernels>::keep(*context, kernels);
+    Kept<DinoLossKernels>::keep(*context, kernels);
     return loss;
   }
 
@@ -55,7 +55,7 @@ class KernelLoss final : public torch::autograd::Function<KernelLoss> {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor &logits = saved[0], &targets = saved[1], &rows = saved[2];
     const at::Tensor of_logits = at::empty_like(logits);
-    KeptKernels<DinoLossKernels>::kept(*context).gradient(
+    Kept<DinoLossKernels>::of(*context).gradient(
         student_of(logits, targets), targets.const_data_ptr<float>(), rows_in(rows),
         gradients[0].const_data_ptr<float>(), of_logits.mutable_data_ptr());
     return {of_logits, {}, {}};

@@ -1,43 +1,17 @@
 #include "jobs/kernels/attention_cpu.h"
 
 #include <cmath>
-#include <initializer_list>
 
 #include "comm/clones.h"
+#include "jobs/kernels/exponential.h"
 #include "jobs/kernels/product_cpu.h"
 #include "jobs/kernels/vector.h"
 
 namespace lockstep::jobs {
 namespace {
 
-using Bits [[gnu::vector_size(32)]] = int32_t;
-
 // Rows of scores are filled up to whole vectors with what softmax makes nothing of.
 int64_t row_of_scores(int64_t tokens) { return (tokens + kWidth - 1) / kWidth * kWidth; }
-
-// e^x for x <= 0, to within two units of the last place: 2^n times Taylor's series, which for less
-// than half of log 2 ends at the seventh power. n is the whole part of a sum that has no room for
-// others, and goes into the exponent as it stands in the bits of that sum.
-LOCKSTEP_INLINE Lanes exponential(const Lanes& x) {
-  constexpr float kRound = 0x1.8p23F, kPerLog2 = 0x1.715476p0F;
-  constexpr float kLog2High = 0x1.63p-1F, kLog2Low = -0x1.bd0106p-13F;  // log 2 = high + low
-  constexpr float kLeast = -87.0F;  // what is less would leave the range of exponents
-  const Lanes within = x < kLeast ? Lanes{} + kLeast : x;
-  const Lanes rounded = within * kPerLog2 + kRound;
-  const Lanes n = rounded - kRound;
-  const Lanes rest = (within - n * kLog2High) - n * kLog2Low;
-  Lanes series = Lanes{} + 1.0F / 5040;
-  for (const float coefficient : {1.0F / 720, 1.0F / 120, 1.0F / 24, 1.0F / 6, 0.5F, 1.0F, 1.0F})
-    series = series * rest + coefficient;
-  const Lanes power = Lanes(Bits(series) + (Bits(rounded) << 23));
-  return x == x ? power : x;
-}
-
-LOCKSTEP_INLINE float sum_of(const Lanes& values) {
-  float sum = 0.0F;
-  for (int64_t i = 0; i < kWidth; ++i) sum += values[i];
-  return sum;
-}
 
 // Turns scores into e^(scaled score - the row's greatest), and gives what each row sums to.
 LOCKSTEP_CLONES void exponentials(int64_t tokens, float scale, float* scores, float* sums,

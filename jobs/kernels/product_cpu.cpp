@@ -14,7 +14,7 @@ namespace {
 // A tile of results stays in twelve registers of eight while its terms are added.
 constexpr int64_t kTileRows = 6, kTileColumns = 2 * kWidth;
 // Blocks: of b in the outer cache, of a in the middle one, a panel of b in the inner one.
-constexpr int64_t kDepth = 384, kRows = 40 * kTileRows, kColumns = 96 * kTileColumns;
+constexpr int64_t kDepth = 384, kRows = 24 * kTileRows, kColumns = 96 * kTileColumns;
 // Rows that are packed side by side: they stay in the inner cache.
 constexpr int64_t kTogether = 16;
 
@@ -112,6 +112,11 @@ LOCKSTEP_INLINE void multiply_tile(int64_t depth, const float* a, const float* b
       sums[i][half] = from_there ? Lanes(at(begin + half * kWidth)) : Lanes{};
     }
   }
+  // What is written last is fetched meanwhile, by the end of each row, which the first may share.
+  for (int64_t i = 0; i < kTileRows; ++i) {
+    __builtin_prefetch(result + i * stride + kTileColumns - 1, /*to write=*/1);
+  }
+#pragma GCC unroll 4
   for (int64_t p = 0; p < depth; ++p) {
     const Lanes left = at(b), right = at(b + kWidth);
 #pragma GCC unroll 6

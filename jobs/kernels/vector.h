@@ -19,4 +19,10 @@ LOCKSTEP_INLINE const Vector& at(const float* address) {
 }
 LOCKSTEP_INLINE Vector& at(float* address) { return *reinterpret_cast<Vector*>(address); }
 
+LOCKSTEP_INLINE float sum_of(const Lanes& values) {
+  float sum = 0.0F;
+  for (int64_t i = 0; i < kWidth; ++i) sum += values[i];
+  return sum;
+}
+
 }  // namespace lockstep::jobs

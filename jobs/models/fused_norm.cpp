@@ -9,7 +9,7 @@
 
 #include <optional>
 
-#include "jobs/models/kept_kernels.h"
+#include "jobs/models/kept.h"
 
 namespace lockstep::jobs {
 namespace {
@@ -61,7 +61,7 @@ class FusedNorm final : public torch::autograd::Function<FusedNorm> {
                   data_or_null(shortcut.value_or(at::Tensor())), y.mutable_data_ptr());
     context->save_for_backward({x, weight, moments, scales, relu ? y : at::Tensor()});
     context->saved_data["shortcut"] = shortcut.has_value();
-    KeptKernels<NormKernels>::keep(*context, kernels);
+    Kept<NormKernels>::keep(*context, kernels);
     return y;
   }
 
@@ -75,7 +75,7 @@ class FusedNorm final : public torch::autograd::Function<FusedNorm> {
                      of_bias = at::empty_like(weight);
     // Without a relu what comes to the shortcut is what came to y.
     const at::Tensor of_shortcut = has_shortcut ? (relu ? at::empty_like(x) : of_y) : at::Tensor();
-    KeptKernels<NormKernels>::kept(*context).gradients(
+    Kept<NormKernels>::of(*context).gradients(
         input_of(x, saved[3], relu), of_y.const_data_ptr(), data_or_null(y),
         weight.const_data_ptr<float>(), moments_in(moments),
         {.of_x = of_x.mutable_data_ptr(),

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 
 #include <string>
@@ -20,6 +21,9 @@ struct Affine {
 /// x times the weight plus the bias where there is one, computed and given in `compute_type`. On
 /// processors that prefer it in fp32 by product.h, the fast path "product".
 at::Tensor linear(const at::Tensor& x, const Affine& layer, at::ScalarType compute_type);
+
+/// The exact GELU of that; with its gradient and the bias's in one pass each way, the same path.
+at::Tensor linear_gelu(const at::Tensor& x, const Affine& layer, at::ScalarType compute_type);
 
 /// The rows of x [rows, dim] brought to length 1, as torch's normalize does.
 inline at::Tensor unit_rows(const at::Tensor& x) {

@@ -2,12 +2,8 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/addcmul.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv2d.h>
-#include <ATen/ops/gelu.h>
-#include <ATen/ops/layer_norm.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/upsample_bicubic2d.h>
 
@@ -16,17 +12,6 @@
 #include "jobs/initial_weights.h"
 
 namespace lockstep::jobs {
-namespace {
-
-constexpr double kNormEpsilon = 1e-6;
-
-// The residual branch, multiplied for each row where that is asked for.
-at::Tensor add_branch(const at::Tensor& x, const at::Tensor& branch, const at::Tensor& scales) {
-  return scales.defined() ? at::addcmul(x, branch, scales) : x + branch;
-}
-
-}  // namespace
-
 Vit::Vit(const VitShape& shape, const Tensors& parameters, const std::string& prefix,
          at::ScalarType compute_type)
     : shape_(shape), compute_type_(compute_type) {
@@ -43,10 +28,6 @@ Vit::Vit(const VitShape& shape, const Tensors& parameters, const std::string& pr
                        affine(block + "mlp.fc1"), affine(block + "mlp.fc2")});
   }
   norm_ = affine("norm");
-}
-
-at::Tensor Vit::norm(const at::Tensor& x, const Affine& layer) const {
-  return at::layer_norm(x, {shape_.dim}, layer.weight, layer.bias, kNormEpsilon);
 }
 
 // The positions of a grid of another size, bicubic. The official rule adds 0.1 to the size that the
@@ -68,8 +49,8 @@ at::Tensor Vit::positions(int64_t height, int64_t width) const {
       {positions_.narrow(1, 0, 1), resized.permute({0, 2, 3, 1}).reshape({1, -1, shape_.dim})}, 1);
 }
 
-Vit::Stream Vit::embed(const std::vector<at::Tensor>& crops) const {
-  Stream stream;
+ResidualStream Vit::embed(const std::vector<at::Tensor>& crops) const {
+  std::vector<TokenGroup> groups;
   std::vector<at::Tensor> parts;
   int64_t begin = 0;
   for (const at::Tensor& images : crops) {
@@ -81,93 +62,75 @@ Vit::Stream Vit::embed(const std::vector<at::Tensor>& crops) const {
     const at::Tensor tokens =
         at::cat({class_token_.expand({pictures, 1, shape_.dim}), patches}, 1) +
         positions(images.size(2), images.size(3));
-    stream.groups.push_back({begin, pictures, tokens.size(1)});
-    begin += stream.groups.back().rows();
+    groups.push_back({begin, pictures, tokens.size(1)});
+    begin += groups.back().rows();
     parts.push_back(tokens.flatten(0, 1));
   }
-  stream.x = parts.size() == 1 ? parts.front() : at::cat(parts);
-  return stream;
+  return {parts.size() == 1 ? parts.front() : at::cat(parts), groups, compute_type_};
 }
 
-// Where in x the class tokens are.
-at::Tensor Vit::Stream::class_rows() const {
-  std::vector<at::Tensor> parts;
-  for (const TokenGroup& group : groups) {
-    parts.push_back(at::arange(group.begin, group.begin + group.rows(), group.tokens,
-                               x.options().dtype(at::kLong)));
-  }
-  return at::cat(parts);
+void Vit::perceive(const Block& block, ResidualStream& stream, const Branch& branch) const {
+  const at::Tensor hidden =
+      linear_gelu(stream.normed(block.norm2, branch), block.fc1, compute_type_);
+  stream.add(hidden, block.fc2, branch);
 }
 
-at::Tensor Vit::perceive(const Block& block, const at::Tensor& x, const at::Tensor& scales) const {
-  const at::Tensor hidden = at::gelu(linear(norm(x, block.norm2), block.fc1, compute_type_));
-  return add_branch(x, linear(hidden, block.fc2, compute_type_), scales);
-}
-
-void Vit::apply(const Block& block, Stream& stream, const at::Tensor& scales1,
-                const at::Tensor& scales2) const {
-  const at::Tensor qkv = linear(norm(stream.x, block.norm1), block.qkv, compute_type_);
-  const at::Tensor seen = attention(qkv, stream.groups, shape_.heads);
-  stream.x = add_branch(stream.x, linear(seen, block.projection, compute_type_), scales1);
-  stream.x = perceive(block, stream.x, scales2);
+void Vit::apply(const Block& block, ResidualStream& stream, const Branch& first,
+                const Branch& second) const {
+  const at::Tensor qkv = linear(stream.normed(block.norm1, first), block.qkv, compute_type_);
+  stream.add(attention(qkv, first.groups, shape_.heads), block.projection, first);
+  perceive(block, stream, second);
 }
 
 // The last block for the class tokens alone: all others only lend it their keys and values.
-at::Tensor Vit::apply_last(const Block& block, const Stream& stream, const at::Tensor& scales1,
-                           const at::Tensor& scales2) const {
-  const at::Tensor normed = norm(stream.x, block.norm1);
+// `scales` are those of its two branches, or undefined.
+ResidualStream Vit::apply_last(const Block& block, ResidualStream& stream, const Branch& first,
+                               const at::Tensor& scales) const {
+  const at::Tensor normed = stream.normed(block.norm1, first);
   const std::vector<int64_t> lengths{shape_.dim, 2 * shape_.dim};
   const std::vector<at::Tensor> weights = block.qkv.weight.split_with_sizes(lengths);
   const std::vector<at::Tensor> biases = block.qkv.bias.split_with_sizes(lengths);
-  const at::Tensor rows = stream.class_rows();
+  const at::Tensor rows = first_rows(first.groups, normed.device());
   const at::Tensor q = linear(normed.index_select(0, rows), {weights[0], biases[0]}, compute_type_);
   const at::Tensor kv = linear(normed, {weights[1], biases[1]}, compute_type_);
-  const at::Tensor seen = attention_of_one(q, kv, stream.groups, shape_.heads);
-  const at::Tensor x = add_branch(stream.x.index_select(0, rows),
-                                  linear(seen, block.projection, compute_type_), scales1);
-  return perceive(block, x, scales2);
-}
-
-// Of each token what `scales` [2 depth, pictures] says of its picture.
-at::Tensor Vit::Stream::spread(const at::Tensor& scales) const {
-  std::vector<at::Tensor> parts;
-  int64_t picture = 0;
-  for (const TokenGroup& group : groups) {
-    parts.push_back(scales.narrow(1, picture, group.pictures)
-                        .unsqueeze(2)
-                        .expand({scales.size(0), group.pictures, group.tokens})
-                        .flatten(1));
-    picture += group.pictures;
-  }
-  return at::cat(parts, 1);
+  const at::Tensor seen = attention_of_one(q, kv, first.groups, shape_.heads);
+  ResidualStream alone = stream.first_tokens();
+  const std::vector<Branch> branches =
+      scales.defined() ? alone.branches(scales) : std::vector(2, alone.all());
+  alone.add(seen, block.projection, branches[0]);
+  perceive(block, alone, branches[1]);
+  return alone;
 }
 
 at::Tensor Vit::class_tokens(const std::vector<at::Tensor>& crops,
                              const at::Tensor& branch_scales) const {
-  Stream stream = embed(crops);
-  const at::Tensor token_scales =
-      branch_scales.defined() ? stream.spread(branch_scales) : at::Tensor();
-  const auto scales = [](const at::Tensor& all, size_t branch) {
-    const bool scaled = all.defined() && branch > 1;  // the first block keeps all
-    return scaled ? all[static_cast<int64_t>(branch)].unsqueeze(1) : at::Tensor();
+  ResidualStream stream = embed(crops);
+  const Branch all = stream.all();
+  const std::vector<Branch> branches =
+      branch_scales.defined() ? stream.branches(branch_scales) : std::vector<Branch>();
+  const auto branch = [&](size_t index) -> const Branch& {
+    return branches.empty() || index < 2 ? all : branches[index];  // the first block keeps all
   };
   const size_t last = blocks_.size() - 1;
   for (size_t i = 0; i < last; ++i) {
-    apply(blocks_[i], stream, scales(token_scales, 2 * i), scales(token_scales, 2 * i + 1));
+    apply(blocks_[i], stream, branch(2 * i), branch(2 * i + 1));
   }
-  const at::Tensor x = apply_last(blocks_[last], stream, scales(branch_scales, 2 * last),
-                                  scales(branch_scales, 2 * last + 1));
-  return norm(x, norm_);
+  const at::Tensor last_scales = branch_scales.defined() && last > 0
+                                     ? branch_scales.narrow(0, static_cast<int64_t>(2 * last), 2)
+                                     : at::Tensor();
+  ResidualStream alone = apply_last(blocks_[last], stream, branch(2 * last), last_scales);
+  return alone.normed(norm_, alone.all());
 }
 
 std::vector<at::Tensor> Vit::last_blocks(const at::Tensor& images, int64_t count) const {
   const at::NoGradGuard no_grad;
-  Stream stream = embed({images});
+  ResidualStream stream = embed({images});
+  const Branch all = stream.all();
   std::vector<at::Tensor> outputs;
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    apply(blocks_[i], stream, {}, {});
+    apply(blocks_[i], stream, all, all);
     if (static_cast<int64_t>(blocks_.size() - i) <= count) {
-      outputs.push_back(norm(stream.x, norm_).view({images.size(0), -1, shape_.dim}));
+      outputs.push_back(stream.normed(norm_, all).view({images.size(0), -1, shape_.dim}));
     }
   }
   return outputs;
@@ -175,11 +138,12 @@ std::vector<at::Tensor> Vit::last_blocks(const at::Tensor& images, int64_t count
 
 at::Tensor Vit::last_attention(const at::Tensor& images) const {
   const at::NoGradGuard no_grad;
-  Stream stream = embed({images});
-  for (size_t i = 0; i + 1 < blocks_.size(); ++i) apply(blocks_[i], stream, {}, {});
+  ResidualStream stream = embed({images});
+  const Branch all = stream.all();
+  for (size_t i = 0; i + 1 < blocks_.size(); ++i) apply(blocks_[i], stream, all, all);
   const Block& last = blocks_.back();
   const int64_t head_dim = shape_.dim / shape_.heads;
-  const at::Tensor heads = linear(norm(stream.x, last.norm1), last.qkv, compute_type_)
+  const at::Tensor heads = linear(stream.normed(last.norm1, all), last.qkv, compute_type_)
                                .view({images.size(0), -1, 3, shape_.heads, head_dim})
                                .permute({2, 0, 3, 1, 4})
                                .to(at::kFloat);

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "jobs/models/attention.h"
 #include "jobs/models/layers.h"
+#include "jobs/models/residual.h"
 #include "jobs/models/vit_shapes.h"
 #include "jobs/tensors.h"
 
@@ -42,22 +42,13 @@ class Vit {
   struct Block {
     Affine norm1, qkv, projection, norm2, fc1, fc2;
   };
-  // [all tokens, dim] and whose they are.
-  struct Stream {
-    at::Tensor x;
-    std::vector<TokenGroup> groups;
-    at::Tensor class_rows() const;
-    at::Tensor spread(const at::Tensor& scales) const;
-  };
-
-  Stream embed(const std::vector<at::Tensor>& crops) const;
+  ResidualStream embed(const std::vector<at::Tensor>& crops) const;
   at::Tensor positions(int64_t height, int64_t width) const;  // of a picture
-  void apply(const Block& block, Stream& stream, const at::Tensor& scales1,
-             const at::Tensor& scales2) const;
-  at::Tensor apply_last(const Block& block, const Stream& stream, const at::Tensor& scales1,
-                        const at::Tensor& scales2) const;
-  at::Tensor perceive(const Block& block, const at::Tensor& x, const at::Tensor& scales) const;
-  at::Tensor norm(const at::Tensor& x, const Affine& layer) const;
+  void apply(const Block& block, ResidualStream& stream, const Branch& first,
+             const Branch& second) const;
+  ResidualStream apply_last(const Block& block, ResidualStream& stream, const Branch& first,
+                            const at::Tensor& scales) const;
+  void perceive(const Block& block, ResidualStream& stream, const Branch& branch) const;
 
   VitShape shape_;
   at::ScalarType compute_type_;

@@ -2,15 +2,24 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/gelu.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/linspace.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
 
 #include <limits>
 
+#include "jobs/kernels/gelu_cpu.h"
 #include "jobs/models/layers.h"
 #include "tests/jobs/distance.h"
 
@@ -66,28 +75,67 @@ TEST(ProductOfThreads, HasTheSameBits) {
   EXPECT_TRUE(at::equal(alone, together));
 }
 
-TEST(Linear, AndItsGradientsAreTorchs) {
-  const auto run = [](at::ScalarType type, bool has_bias, auto&& layer) {
-    at::manual_seed(4);
-    const auto leaf = [type](std::initializer_list<int64_t> shape) {
-      return at::randn(shape).to(type).set_requires_grad(true);
-    };
-    const at::Tensor x = leaf({70, 24}), weight = leaf({40, 24}), bias = leaf({40});
-    const at::Tensor y = layer(x, Affine{weight, has_bias ? bias : at::Tensor()});
-    (y * at::randn({40}).to(type)).sum().backward();
-    std::vector found{y, x.grad(), weight.grad()};
-    if (has_bias) found.push_back(bias.grad());
-    return found;
+// What a layer gives and its gradients.
+std::vector<at::Tensor> run(at::ScalarType type, bool has_bias, double size, auto&& layer) {
+  at::manual_seed(4);
+  const auto leaf = [type](std::initializer_list<int64_t> shape) {
+    return at::randn(shape).to(type).set_requires_grad(true);
   };
+  const at::Tensor x = leaf({70, 24}), weight = leaf({41, 24}), bias = leaf({41});
+  const at::Tensor y = layer(x * size, Affine{weight, has_bias ? bias : at::Tensor()});
+  (y * at::randn({41}).to(type)).sum().backward();
+  std::vector found{y, x.grad(), weight.grad()};
+  if (has_bias) found.push_back(bias.grad());
+  return found;
+}
+
+TEST(Linear, AndItsGradientsAreTorchs) {
   for (const bool has_bias : {true, false}) {
-    const auto exact = run(at::kDouble, has_bias, [](const at::Tensor& x, const Affine& layer) {
-      return at::linear(x, layer.weight, layer.bias);
-    });
-    const auto found = run(at::kFloat, has_bias, [](const at::Tensor& x, const Affine& layer) {
+    const auto exact =
+        run(at::kDouble, has_bias, 1.0, [](const at::Tensor& x, const Affine& layer) {
+          return at::linear(x, layer.weight, layer.bias);
+        });
+    const auto found = run(at::kFloat, has_bias, 1.0, [](const at::Tensor& x, const Affine& layer) {
       return linear(x, layer, at::kFloat);
     });
     for (size_t i = 0; i < exact.size(); ++i) EXPECT_LT(distance(found[i], exact[i]), 2e-6) << i;
   }
+}
+
+TEST(LinearGelu, AndItsGradientsAreTorchs) {
+  const auto plain = [](const at::Tensor& x, const Affine& layer) {
+    return at::gelu(at::linear(x, layer.weight, layer.bias));
+  };
+  for (const double size : {0.1, 1.0, 10.0}) {
+    const auto exact = run(at::kDouble, true, size, plain);
+    const auto found = run(at::kFloat, true, size, [](const at::Tensor& x, const Affine& layer) {
+      return linear_gelu(x, layer, at::kFloat);
+    });
+    for (size_t i = 0; i < exact.size(); ++i) EXPECT_LT(distance(found[i], exact[i]), 2e-6) << i;
+  }
+}
+
+// Each number by itself: to within three units of the last place of what it is made of.
+TEST(Gelu, IsTorchsInFloat64) {
+  const at::Tensor x = at::cat({at::linspace(-20.0, 20.0, 40'003), at::tensor({0.0F, -1e-30F})});
+  const at::Tensor y = at::empty_like(x), of_x = at::empty_like(x), sums = at::zeros_like(x);
+  gelu(x.numel(), x.const_data_ptr<float>(), y.mutable_data_ptr<float>());
+  gelu_backward(1, x.numel(), x.const_data_ptr<float>(), at::ones_like(x).const_data_ptr<float>(),
+                of_x.mutable_data_ptr<float>(), sums.mutable_data_ptr<float>());
+  const at::Tensor leaf = x.to(at::kDouble).set_requires_grad(true), exact = at::gelu(leaf);
+  exact.sum().backward();
+  const double unit = std::numeric_limits<float>::epsilon();
+  EXPECT_LT(((y - exact).abs() / x.abs().clamp(1e-30)).max().item<double>(), 1.5 * unit);
+  EXPECT_LT((of_x - leaf.grad()).abs().max().item<double>(), 3.0 * unit);
+  EXPECT_TRUE(at::equal(sums, of_x));
+}
+
+TEST(Gelu, KeepsWhatIsNoNumber) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const at::Tensor x = at::tensor({std::numeric_limits<float>::quiet_NaN(), infinity, -infinity});
+  const at::Tensor y = at::empty_like(x), exact = at::gelu(x);
+  gelu(x.numel(), x.const_data_ptr<float>(), y.mutable_data_ptr<float>());
+  EXPECT_TRUE(at::allclose(y, exact, 0.0, 0.0, /*equal_nan=*/true)) << y << exact;
 }
 
 }  // namespace
