@@ -96,6 +96,24 @@ class Bits(SameRunTest):
                 self.assert_same_run(folder)
 
 
+class Dropping(RunTest):
+    recipe_text = RECIPE
+
+    def first_step(self, name, drop_path, plain):
+        folder = self.folder / name
+        self.ok(run("train", self.recipe, "--run", folder, "--set", "schedule.epochs=1", "--set", "evaluation.every=0", "--set",
+                    f"model.drop_path={drop_path}",
+                    ranks=2, LOCKSTEP_PLAIN=plain))
+        return rows(folder)[0]
+
+    def test_a_branch_that_is_not_computed_is_one_times_zero(self):
+        dropped, plain = self.first_step("dropped", 0.5, ""), self.first_step("plain", 0.5, "residual")
+        for measure in ("loss", "gradient_norm"):
+            self.assertAlmostEqual(dropped[measure] / plain[measure], 1.0, delta=1e-4)
+        whole = self.first_step("whole", 0.0, "")
+        self.assertGreater(abs(whole["gradient_norm"] / plain["gradient_norm"] - 1.0), 1e-2)
+
+
 class Skipping(RunTest):
     recipe_text = RECIPE
 
