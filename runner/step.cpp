@@ -149,7 +149,7 @@ void Step::add(const jobs::Tensors& batch, const jobs::ShardKey& key, Votes vote
 jobs::Tensors Step::inputs_of(const jobs::Tensors& batch, const jobs::ShardKey& key) const {
   jobs::Tensors inputs = batch;
   for (const auto& [name, tensor] : job_.inputs(batch, key)) {
-    inputs.add(name, tensor.to(arenas_.parameters.device()));
+    inputs.add(name, tensor.to(arenas_.parameters.device(), /*non_blocking=*/true));
   }
   return inputs;
 }
