@@ -1,7 +1,5 @@
 #include "runner/recording.h"
 
-#include <ATen/core/grad_mode.h>
-
 namespace lockstep::runner {
 namespace {
 

@@ -28,6 +28,8 @@ class Recording {
  public:
   /// `record` may be null: then the work is always called.
   explicit Recording(RecordWork record) : record_(record) {}
+  /// Whether it is recorded, sooner or later.
+  bool records() const { return record_ != nullptr; }
 
   using Work = std::function<void(const jobs::Tensors&)>;
   /// Does `work` on `inputs`, which have the same names, types and shapes each time. What else it

@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <array>
 #include <cmath>
 #include <memory>
 #include <numeric>
@@ -24,13 +25,15 @@ class GradientReady final : public torch::autograd::PostAccumulateGradHook {
   std::function<void()> ready_;
 };
 
-// The job's sums, then what the runner itself adds up.
+// What the runner itself adds up: one number each.
+enum Own : size_t { kLoss, kNonFinite, kStop, kSave, kUnreadable };
+constexpr std::array kOwn{"step.loss", "step.non_finite", "step.stop", "step.save",
+                          "step.unreadable"};
+
+// The job's sums, then ours.
 SegmentTable tail_table(const jobs::Job& job) {
   std::vector<jobs::TensorSpec> specs = job.sums();
-  for (const char* name :
-       {"step.loss", "step.non_finite", "step.stop", "step.save", "step.unreadable"}) {
-    specs.push_back({.name = name, .shape = {1}});
-  }
+  for (const char* name : kOwn) specs.push_back({.name = name, .shape = {1}});
   return SegmentTable(std::move(specs));
 }
 
@@ -73,8 +76,7 @@ Step::Step(jobs::Job& job, Arenas& arenas, const UpdateOptions& options,
       tail_table_(tail_table(job)),
       sums_(communicator, layout(arenas.parameter_table, tail_table_),
             job.joins_shards() ? 1 : static_cast<int>(local_shards()), arenas.parameters.device()),
-      records_(record != nullptr && local_shards() == 1 && !job.joins_shards()),
-      recording_(records_ ? record : nullptr) {
+      recording_(local_shards() == 1 && !job.joins_shards() ? record : nullptr) {
   for (const at::Tensor& buffer : sums_.buffers()) {
     gradients_.push_back(arenas_.parameter_table.views(buffer));
     tails_.push_back(
@@ -139,9 +141,9 @@ void Step::add(const jobs::Tensors& batch, const jobs::ShardKey& key, Votes vote
       [this, buffer](const jobs::Tensors& inputs) { differentiate(inputs, buffer); });
   if (!called) sums_.gradients_replayed();
   const jobs::Tensors& tail = tails_[buffer];
-  tail.at("step.stop").fill_(votes.stop ? 1.0 : 0.0);
-  tail.at("step.save").fill_(votes.save ? 1.0 : 0.0);
-  tail.at("step.unreadable").fill_(static_cast<double>(votes.unreadable));
+  tail.at(kOwn[kStop]).fill_(votes.stop ? 1.0 : 0.0);
+  tail.at(kOwn[kSave]).fill_(votes.save ? 1.0 : 0.0);
+  tail.at(kOwn[kUnreadable]).fill_(static_cast<double>(votes.unreadable));
   sums_.end_shard();
 }
 
@@ -169,11 +171,11 @@ void Step::differentiate(const jobs::Tensors& inputs, size_t buffer) {
   const at::Tensor loss = job_.loss(inputs, tail) * weight;
   {
     const at::NoGradGuard no_grad;
-    tail.at("step.loss").copy_(loss.reshape({1}));
-    tail.at("step.non_finite").copy_(loss.isfinite().logical_not().reshape({1}));
+    tail.at(kOwn[kLoss]).copy_(loss.reshape({1}));
+    tail.at(kOwn[kNonFinite]).copy_(loss.isfinite().logical_not().reshape({1}));
   }
   loss.backward();
-  if (!records_) return;
+  if (!recording_.records()) return;
   sums_.all_ready();
   communicator_.wait();
 }
@@ -184,20 +186,19 @@ StepResult Step::finish_sums() {
   const double scale = 1.0 / static_cast<double>(shards_);
   squared_norms_ =
       kernels_.norms(segments_, sums_.buffers().front().const_data_ptr<float>(), scale);
+  std::vector<at::Tensor> own;
+  for (const char* name : kOwn) own.push_back(tail.at(name));
   // A GPU is waited for once, not for each number.
-  const at::Tensor numbers =
-      at::cat({tail.at("step.loss"), tail.at("step.non_finite"), tail.at("step.stop"),
-               tail.at("step.save"), tail.at("step.unreadable")})
-          .cpu();
+  const at::Tensor numbers = at::cat(own).cpu();
   const float* number = numbers.const_data_ptr<float>();
   StepResult result;
-  result.loss = number[0] * scale;
+  result.loss = number[kLoss] * scale;
   result.gradient_norm =
       std::sqrt(std::accumulate(squared_norms_.begin(), squared_norms_.end(), 0.0));
-  result.finite = number[1] == 0.0f && std::isfinite(result.gradient_norm);
-  result.votes = {.stop = number[2] > 0.0f,
-                  .save = number[3] > 0.0f,
-                  .unreadable = static_cast<int64_t>(number[4])};
+  result.finite = number[kNonFinite] == 0.0f && std::isfinite(result.gradient_norm);
+  result.votes = {.stop = number[kStop] > 0.0f,
+                  .save = number[kSave] > 0.0f,
+                  .unreadable = static_cast<int64_t>(number[kUnreadable])};
   return result;
 }
 

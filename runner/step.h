@@ -72,7 +72,6 @@ class Step {
   std::vector<UpdateSegment> segments_;
   SegmentTable tail_table_;
   comm::SumArena sums_;
-  bool records_;
   Recording recording_;                   // of a shard's differentiate()
   std::vector<jobs::Tensors> gradients_;  // per buffer of the sum arena
   std::vector<jobs::Tensors> tails_;      // per buffer: the job's sums, then ours

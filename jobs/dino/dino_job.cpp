@@ -181,7 +181,7 @@ class DinoJob final : public Job {
             DinoHead(parameters, buffers, "head.", &norms_, compute_type_)};
   }
 
-  // How many shards stand in one batch: several where norms are over all of it.
+  // How many shards these are: several in one batch where norms are over all of it.
   int64_t shards_of(int64_t pictures) const { return pictures / options_.shard_pictures; }
 
   // The last layer begins after some epochs; its norms never do where they are to stay 1.

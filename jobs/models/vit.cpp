@@ -12,6 +12,7 @@
 #include "jobs/initial_weights.h"
 
 namespace lockstep::jobs {
+
 Vit::Vit(const VitShape& shape, const Tensors& parameters, const std::string& prefix,
          at::ScalarType compute_type)
     : shape_(shape), compute_type_(compute_type) {

@@ -1,6 +1,5 @@
 #include "runner/recording.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/zeros.h>
@@ -9,14 +8,8 @@
 #include <stdexcept>
 
 #include "comm/fast_paths.h"
-#include "comm/thread_communicator.h"
-#include "runner/batch_tensors.h"
-#include "runner/drawn_batch.h"
-#include "runner/files.h"
-#include "runner/model.h"
-#include "runner/step.h"
 #include "tests/runner/operator_tape.h"
-#include "tests/runner/support.h"
+#include "tests/runner/small_training.h"
 
 namespace lockstep::runner {
 namespace {
@@ -87,33 +80,20 @@ class RecordedStep : public testing::TestWithParam<const char*> {
   };
 
   Outcome train(RecordWork record) const {
-    at::set_num_threads(1);
-    const TemporaryFolder folder;
-    write_file(folder.path() / "recipe.toml", std::string_view(GetParam()));
-    const RunPlan plan = make_plan(Recipe::read(folder.path() / "recipe.toml", {}),
-                                   {.samples = kStepsOfEpoch * batch_size()});
-    Model model(plan, {});
-    model.start(plan);
-    const auto communicator = comm::make_single_communicator();
-    Step step(*model.job, model.arenas, plan.options.update, {}, *communicator, plan.options.shards,
-              record);
-    const ShardMemory memory = draw_batch(plan);
-    const auto fields =
-        plan.job->training_batches(plan.options.pictures)->fields(plan.sampler.shard_batch_size());
-    const jobs::Tensors drawn = BatchTensors(fields, at::kCPU).of(memory.arrays());
+    SmallTraining training(GetParam(), kStepsOfEpoch * batch_size(), record);
     Outcome outcome;
     for (int64_t k = 0; k < 2 * kStepsOfEpoch; ++k) {
       jobs::Tensors batch;
-      for (const auto& [name, tensor] : drawn) {
+      for (const auto& [name, tensor] : training.batch) {
         batch.add(name, tensor.dim() == 4 ? tensor.roll(k, 3) : tensor.clone());
       }
-      step.add_shard({{k, 0}, batch}, {});
-      outcome.losses.push_back(step.finish_sums().loss);
-      step.update(plan.update_after(k));
+      training.step.add_shard({{k, 0}, batch}, {});
+      outcome.losses.push_back(training.step.finish_sums().loss);
+      training.step.update(training.plan.update_after(k));
     }
-    outcome.parameters = model.arenas.parameters;
-    outcome.average = model.arenas.average;
-    outcome.buffers = model.arenas.buffers;
+    outcome.parameters = training.model.arenas.parameters;
+    outcome.average = training.model.arenas.average;
+    outcome.buffers = training.model.arenas.buffers;
     return outcome;
   }
 

@@ -1,16 +1,9 @@
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
 
 #include <cstdlib>
 
-#include "comm/thread_communicator.h"
-#include "runner/batch_tensors.h"
-#include "runner/drawn_batch.h"
-#include "runner/files.h"
-#include "runner/model.h"
-#include "runner/step.h"
-#include "tests/runner/support.h"
+#include "tests/runner/small_training.h"
 
 namespace lockstep::runner {
 namespace {
@@ -49,24 +42,13 @@ class StepMemory : public testing::TestWithParam<const char*> {};
 TEST_P(StepMemory, IsTheSameAfterEveryStep) {
   ASSERT_STREQ(std::getenv("GLIBC_TUNABLES"), "glibc.malloc.tcache_count=0")
       << "to be set as ctest does: what a thread holds ready counts as in use";
-  at::set_num_threads(1);
-  const TemporaryFolder folder;
-  write_file(folder.path() / "recipe.toml", std::string_view(GetParam()));
-  const RunPlan plan = make_plan(Recipe::read(folder.path() / "recipe.toml", {}), {.samples = 400});
-  Model model(plan, {});
-  model.start(plan);
-  const auto communicator = comm::make_single_communicator();
-  Step step(*model.job, model.arenas, plan.options.update, {}, *communicator, plan.options.shards);
-  const ShardMemory memory = draw_batch(plan);
-  const auto fields =
-      plan.job->training_batches(plan.options.pictures)->fields(plan.sampler.shard_batch_size());
-  const jobs::Tensors batch = BatchTensors(fields, at::kCPU).of(memory.arrays());
+  SmallTraining training(GetParam(), /*samples=*/400);
   size_t settled = 0;
   for (int64_t k = 0; k < 20; ++k) {
-    for (int64_t shard = 0; shard < plan.options.shards; ++shard)
-      step.add_shard({{k, shard}, batch}, {});
-    step.finish_sums();
-    step.update(plan.update_after(k));
+    for (int64_t shard = 0; shard < training.plan.options.shards; ++shard)
+      training.step.add_shard({{k, shard}, training.batch}, {});
+    training.step.finish_sums();
+    training.step.update(training.plan.update_after(k));
     if (k == 4) settled = memory_in_use();
   }
   EXPECT_LT(memory_in_use(), settled + kScatter);

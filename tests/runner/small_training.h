@@ -1,0 +1,49 @@
+#pragma once
+
+#include <ATen/Parallel.h>
+
+#include <memory>
+#include <string_view>
+
+#include "comm/thread_communicator.h"
+#include "runner/batch_tensors.h"
+#include "runner/drawn_batch.h"
+#include "runner/files.h"
+#include "runner/model.h"
+#include "runner/step.h"
+#include "tests/runner/support.h"
+
+namespace lockstep::runner {
+
+/// What makes steps of a recipe on one rank with one thread, from fresh weights, and a drawn batch
+/// of one shard for them.
+struct SmallTraining {
+  SmallTraining(std::string_view recipe, int64_t samples, RecordWork record = nullptr)
+      : plan(plan_of(recipe, samples)),
+        model(plan, {}),
+        step(*model.job, model.arenas, plan.options.update, {}, *communicator, plan.options.shards,
+             record),
+        memory(draw_batch(plan)),
+        batch(BatchTensors(plan.job->training_batches(plan.options.pictures)
+                               ->fields(plan.sampler.shard_batch_size()),
+                           at::kCPU)
+                  .of(memory.arrays())) {
+    at::set_num_threads(1);
+    model.start(plan);
+  }
+
+  static RunPlan plan_of(std::string_view recipe, int64_t samples) {
+    const TemporaryFolder folder;
+    write_file(folder.path() / "recipe.toml", recipe);
+    return make_plan(Recipe::read(folder.path() / "recipe.toml", {}), {.samples = samples});
+  }
+
+  RunPlan plan;
+  Model model;
+  std::unique_ptr<comm::Communicator> communicator = comm::make_single_communicator();
+  Step step;
+  ShardMemory memory;
+  jobs::Tensors batch;  // views of `memory`
+};
+
+}  // namespace lockstep::runner
