@@ -11,10 +11,28 @@
 namespace lockstep::jobs {
 namespace {
 
-// A tile of results stays in twelve registers of eight while its terms are added.
-constexpr int64_t kTileRows = 6, kTileColumns = 2 * kWidth;
+// Numbers in one register, of which there are eight or, with AVX-512, sixteen.
+template <int64_t kNumbers>
+struct Register {
+  using Value [[gnu::vector_size(kNumbers * sizeof(float))]] = float;
+  using InMemory [[gnu::vector_size(kNumbers * sizeof(float)), gnu::aligned(4), gnu::may_alias]] =
+      float;
+
+  LOCKSTEP_INLINE static const InMemory& at(const float* address) {
+    return *reinterpret_cast<const InMemory*>(address);
+  }
+  LOCKSTEP_INLINE static InMemory& at(float* address) {
+    return *reinterpret_cast<InMemory*>(address);
+  }
+};
+
+// A tile of results stays in twelve registers while its terms are added: so many rows, each of two
+// registers.
+constexpr int64_t kTileRows = 6;
+template <int64_t kNumbers>
+constexpr int64_t kTileColumns = 2 * kNumbers;
 // Blocks: of b in the outer cache, of a in the middle one, a panel of b in the inner one.
-constexpr int64_t kDepth = 384, kRows = 24 * kTileRows, kColumns = 96 * kTileColumns;
+constexpr int64_t kDepth = 384, kRows = 24 * kTileRows, kColumns = 1536;
 // Rows that are packed side by side: they stay in the inner cache.
 constexpr int64_t kTogether = 16;
 
@@ -101,71 +119,82 @@ LOCKSTEP_INLINE void pack(const MatrixView& x, int64_t lines, int64_t depth, flo
   }
 }
 
-// A tile of results from a panel of each side.
+// A tile of results, or its left half, from a panel of each side.
+template <int64_t kNumbers, int64_t kHalves = 2>
 LOCKSTEP_INLINE void multiply_tile(int64_t depth, const float* a, const float* b,
                                    const ProductStart& start, float* result, int64_t stride) {
-  Lanes sums[kTileRows][2];
+  using Line = Register<kNumbers>;
+  using Value = typename Line::Value;
+  Value sums[kTileRows][kHalves];
   for (int64_t i = 0; i < kTileRows; ++i) {
     const float* begin = start.bias != nullptr ? start.bias : result + i * stride;
     const bool from_there = start.bias != nullptr || start.add;
-    for (int64_t half = 0; half < 2; ++half) {
-      sums[i][half] = from_there ? Lanes(at(begin + half * kWidth)) : Lanes{};
+    for (int64_t half = 0; half < kHalves; ++half) {
+      sums[i][half] = from_there ? Value(Line::at(begin + half * kNumbers)) : Value{};
     }
   }
   // What is written last is fetched meanwhile, by the end of each row, which the first may share.
   for (int64_t i = 0; i < kTileRows; ++i) {
-    __builtin_prefetch(result + i * stride + kTileColumns - 1, /*to write=*/1);
+    __builtin_prefetch(result + i * stride + kHalves * kNumbers - 1, /*to write=*/1);
   }
 #pragma GCC unroll 4
   for (int64_t p = 0; p < depth; ++p) {
-    const Lanes left = at(b), right = at(b + kWidth);
+    Value right[kHalves];
+    for (int64_t half = 0; half < kHalves; ++half) right[half] = Line::at(b + half * kNumbers);
 #pragma GCC unroll 6
     for (int64_t i = 0; i < kTileRows; ++i) {
-      sums[i][0] += a[i] * left;
-      sums[i][1] += a[i] * right;
+      for (int64_t half = 0; half < kHalves; ++half) sums[i][half] += a[i] * right[half];
     }
     a += kTileRows;
-    b += kTileColumns;
+    b += kTileColumns<kNumbers>;
   }
   for (int64_t i = 0; i < kTileRows; ++i) {
-    at(result + i * stride) = sums[i][0];
-    at(result + i * stride + kWidth) = sums[i][1];
+    for (int64_t half = 0; half < kHalves; ++half) {
+      Line::at(result + i * stride + half * kNumbers) = sums[i][half];
+    }
   }
 }
 
 // One that reaches beyond the last row or column.
+template <int64_t kNumbers>
 LOCKSTEP_INLINE void multiply_edge(int64_t depth, const float* a, const float* b,
                                    const ProductStart& start, float* result, int64_t stride,
                                    int64_t rows, int64_t columns) {
-  float whole[kTileRows * kTileColumns] = {};
+  constexpr int64_t kStride = kTileColumns<kNumbers>;
+  float whole[kTileRows * kStride] = {};
   for (int64_t i = 0; i < rows; ++i) {
     for (int64_t j = 0; j < columns; ++j) {
-      float& value = whole[i * kTileColumns + j];
+      float& value = whole[i * kStride + j];
       if (start.bias != nullptr) value = start.bias[j];
       if (start.add) value = result[i * stride + j];
     }
   }
-  multiply_tile(depth, a, b, {.bias = nullptr, .add = true}, whole, kTileColumns);
+  const ProductStart there{.bias = nullptr, .add = true};
+  if (columns > kNumbers) {
+    multiply_tile<kNumbers>(depth, a, b, there, whole, kStride);
+  } else {
+    multiply_tile<kNumbers, 1>(depth, a, b, there, whole, kStride);
+  }
   for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = 0; j < columns; ++j) {
-      result[i * stride + j] = whole[i * kTileColumns + j];
-    }
+    for (int64_t j = 0; j < columns; ++j) result[i * stride + j] = whole[i * kStride + j];
   }
 }
 
+template <int64_t kNumbers>
 LOCKSTEP_INLINE void multiply_block(const ProductShape& block, const float* a, const float* b,
                                     const ProductStart& start, float* result, int64_t stride) {
-  for (int64_t j = 0; j < block.columns; j += kTileColumns) {
-    const int64_t columns = std::min(kTileColumns, block.columns - j);
+  constexpr int64_t kTile = kTileColumns<kNumbers>;
+  for (int64_t j = 0; j < block.columns; j += kTile) {
+    const int64_t columns = std::min(kTile, block.columns - j);
     const ProductStart here{start.bias == nullptr ? nullptr : start.bias + j, start.add};
     for (int64_t i = 0; i < block.rows; i += kTileRows) {
       const int64_t rows = std::min(kTileRows, block.rows - i);
+      const float *left = a + i * block.depth, *right = b + j * block.depth;
       float* tile = result + i * stride + j;
-      if (rows == kTileRows && columns == kTileColumns) {
-        multiply_tile(block.depth, a + i * block.depth, b + j * block.depth, here, tile, stride);
+      if (rows == kTileRows && columns == kTile) {
+        multiply_tile<kNumbers>(block.depth, left, right, here, tile, stride);
       } else {
-        multiply_edge(block.depth, a + i * block.depth, b + j * block.depth, here, tile, stride,
-                      rows, columns);
+        multiply_edge<kNumbers>(block.depth, left, right, here, tile, stride, rows, columns);
       }
     }
   }
@@ -173,29 +202,50 @@ LOCKSTEP_INLINE void multiply_block(const ProductShape& block, const float* a, c
 
 int64_t whole_tiles(int64_t count, int64_t tile) { return (count + tile - 1) / tile * tile; }
 
-}  // namespace
-
-LOCKSTEP_CLONES void multiply(const ProductShape& shape, const MatrixView& a, const MatrixView& b,
-                              const ProductStart& start, float* result, int64_t stride) {
+template <int64_t kNumbers>
+LOCKSTEP_INLINE void multiply_by(const ProductShape& shape, const MatrixView& a,
+                                 const MatrixView& b, const ProductStart& start, float* result,
+                                 int64_t stride) {
+  constexpr int64_t kTile = kTileColumns<kNumbers>;
   const int64_t deepest = std::min(kDepth, shape.depth);
   const Packed rows = room_for(deepest * whole_tiles(std::min(kRows, shape.rows), kTileRows));
-  const Packed columns =
-      room_for(deepest * whole_tiles(std::min(kColumns, shape.columns), kTileColumns));
+  const Packed columns = room_for(deepest * whole_tiles(std::min(kColumns, shape.columns), kTile));
   for (int64_t j = 0; j < shape.columns; j += kColumns) {
     for (int64_t p = 0; p < shape.depth; p += kDepth) {
       ProductShape block{0, std::min(kColumns, shape.columns - j),
                          std::min(kDepth, shape.depth - p)};
-      pack<kTileColumns>(b.from(p, j).transposed(), block.columns, block.depth, columns.get());
+      pack<kTile>(b.from(p, j).transposed(), block.columns, block.depth, columns.get());
       const ProductStart here =
           p > 0 ? ProductStart{.bias = nullptr, .add = true}
                 : ProductStart{start.bias == nullptr ? nullptr : start.bias + j, start.add};
       for (int64_t i = 0; i < shape.rows; i += kRows) {
         block.rows = std::min(kRows, shape.rows - i);
         pack<kTileRows>(a.from(i, p), block.rows, block.depth, rows.get());
-        multiply_block(block, rows.get(), columns.get(), here, result + i * stride + j, stride);
+        multiply_block<kNumbers>(block, rows.get(), columns.get(), here, result + i * stride + j,
+                                 stride);
       }
     }
   }
+}
+
+[[gnu::target("arch=x86-64-v4")]] void multiply_by_sixteens(
+    const ProductShape& shape, const MatrixView& a, const MatrixView& b, const ProductStart& start,
+    float* result, int64_t stride) {
+  multiply_by<16>(shape, a, b, start, result, stride);
+}
+
+LOCKSTEP_CLONES void multiply_by_eights(const ProductShape& shape, const MatrixView& a,
+                                        const MatrixView& b, const ProductStart& start,
+                                        float* result, int64_t stride) {
+  multiply_by<8>(shape, a, b, start, result, stride);
+}
+
+}  // namespace
+
+void multiply(const ProductShape& shape, const MatrixView& a, const MatrixView& b,
+              const ProductStart& start, float* result, int64_t stride) {
+  static const bool wide = __builtin_cpu_supports("x86-64-v4");
+  (wide ? multiply_by_sixteens : multiply_by_eights)(shape, a, b, start, result, stride);
 }
 
 }  // namespace lockstep::jobs

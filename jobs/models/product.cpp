@@ -29,7 +29,9 @@ void multiply(const at::Tensor& result, const at::Tensor& left, const at::Tensor
 
 }  // namespace
 
-bool prefers_products() { return !__builtin_cpu_supports("avx512f"); }
+bool prefers_products() {
+  return !__builtin_cpu_supports("avx512f") || __builtin_cpu_is("amd");
+}
 
 bool suits_products(const at::Tensor& x) {
   return prefers_products() && x.device().is_cpu() && x.scalar_type() == at::kFloat;

@@ -6,7 +6,8 @@ namespace lockstep::jobs {
 
 /// Whether convolutions and linear layers go by products of our own on this machine: on processors
 /// without AVX-512, where oneDNN's own kernels reach half the rate of a product or less and know no
-/// Winograd, and MKL's products are slower than these.
+/// Winograd, and MKL's products are slower than these; and on AMD's, where MKL's products use half
+/// of a register of AVX-512.
 bool prefers_products();
 
 /// Whether x is what they take there: float32 on the processor.
