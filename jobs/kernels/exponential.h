@@ -12,7 +12,7 @@ namespace lockstep::jobs {
 /// others, and goes into the exponent as it stands in the bits of that sum. What is no number stays
 /// none.
 LOCKSTEP_INLINE Lanes exponential(const Lanes& x) {
-  using Bits [[gnu::vector_size(32)]] = int32_t;
+  using Bits [[gnu::vector_size(sizeof(Lanes))]] = int32_t;
   constexpr float kRound = 0x1.8p23F, kPerLog2 = 0x1.715476p0F;
   constexpr float kLog2High = 0x1.63p-1F, kLog2Low = -0x1.bd0106p-13F;  // log 2 = high + low
   constexpr float kLeast = -87.0F;  // what is less would leave the range of exponents

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <new>
 
@@ -11,28 +12,17 @@
 namespace lockstep::jobs {
 namespace {
 
-// Numbers in one register, of which there are eight or, with AVX-512, sixteen.
-template <int64_t kNumbers>
-struct Register {
-  using Value [[gnu::vector_size(kNumbers * sizeof(float))]] = float;
-  using InMemory [[gnu::vector_size(kNumbers * sizeof(float)), gnu::aligned(4), gnu::may_alias]] =
-      float;
-
-  LOCKSTEP_INLINE static const InMemory& at(const float* address) {
-    return *reinterpret_cast<const InMemory*>(address);
-  }
-  LOCKSTEP_INLINE static InMemory& at(float* address) {
-    return *reinterpret_cast<InMemory*>(address);
-  }
-};
-
-// A tile of results stays in twelve registers while its terms are added: so many rows, each of two
-// registers.
+// A tile of results stays in twelve registers while its terms are added: so many rows, two registers
+// of kNumbers each.
 constexpr int64_t kTileRows = 6;
 template <int64_t kNumbers>
 constexpr int64_t kTileColumns = 2 * kNumbers;
 // Blocks: of b in the outer cache, of a in the middle one, a panel of b in the inner one.
 constexpr int64_t kDepth = 384, kRows = 24 * kTileRows, kColumns = 1536;
+// Packing goes by eight numbers.
+constexpr int64_t kEight = 8;
+using Eight = Floats<kEight>::Value;
+
 // Rows that are packed side by side: they stay in the inner cache.
 constexpr int64_t kTogether = 16;
 
@@ -44,33 +34,49 @@ using Packed = std::unique_ptr<float[], Free>;
 
 // With what is written beyond the last.
 Packed room_for(int64_t count) {
-  return Packed(new (kAligned) float[static_cast<size_t>(count + kWidth)]);
+  return Packed(new (kAligned) float[static_cast<size_t>(count + kEight)]);
 }
 
 // Eight floats of kRows rows, `stride` apart, turned over into eight rows, which are filled up to
 // eight floats each where there are fewer rows: the next one begins there.
 template <int64_t kRows>
 LOCKSTEP_INLINE void turn(const float* from, int64_t stride, float* to, int64_t to_stride) {
-  Lanes rows[kWidth], pairs[kWidth], fours[kWidth];
-  for (int64_t i = 0; i < kWidth; ++i) rows[i] = i < kRows ? Lanes(at(from + i * stride)) : Lanes{};
-  for (int64_t i = 0; i < kWidth; i += 2) {
+  Eight rows[kEight], pairs[kEight], fours[kEight];
+  for (int64_t i = 0; i < kEight; ++i) rows[i] = i < kRows ? Eight(Floats<kEight>::at(from + i * stride)) : Eight{};
+  for (int64_t i = 0; i < kEight; i += 2) {
     pairs[i] = __builtin_shufflevector(rows[i], rows[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
     pairs[i + 1] = __builtin_shufflevector(rows[i], rows[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
   }
-  for (int64_t i = 0; i < kWidth; i += 4) {
+  for (int64_t i = 0; i < kEight; i += 4) {
     for (int64_t j = 0; j < 2; ++j) {
-      const Lanes &one = pairs[i + j], &other = pairs[i + j + 2];
+      const Eight &one = pairs[i + j], &other = pairs[i + j + 2];
       fours[i + 2 * j] = __builtin_shufflevector(one, other, 0, 1, 8, 9, 4, 5, 12, 13);
       fours[i + 2 * j + 1] = __builtin_shufflevector(one, other, 2, 3, 10, 11, 6, 7, 14, 15);
     }
   }
   for (int64_t i = 0; i < 4; ++i) {  // in order: each ends what the one before wrote too far
-    at(to + i * to_stride) =
+    Floats<kEight>::at(to + i * to_stride) =
         __builtin_shufflevector(fours[i], fours[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
   }
   for (int64_t i = 0; i < 4; ++i) {
-    at(to + (i + 4) * to_stride) =
+    Floats<kEight>::at(to + (i + 4) * to_stride) =
         __builtin_shufflevector(fours[i], fours[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+}
+
+// `count` times kLines floats that lie side by side, `stride` apart, one after the other. All but
+// the last are copied by whole vectors: the next begins where one ends.
+template <int64_t kLines>
+LOCKSTEP_INLINE void copy_lines(const float* from, int64_t stride, int64_t count, float* to) {
+  constexpr int64_t kCopied = (kLines + kEight - 1) / kEight * kEight;
+  if (stride >= kLines) {
+    for (; count > 1; --count, from += stride, to += kLines) {
+      __builtin_prefetch(from + kTogether * stride);
+      std::memcpy(to, from, kCopied * sizeof(float));
+    }
+  }
+  for (; count > 0; --count, from += stride, to += kLines) {
+    std::memcpy(to, from, kLines * sizeof(float));
   }
 }
 
@@ -83,11 +89,8 @@ LOCKSTEP_INLINE void pack(const MatrixView& x, int64_t lines, int64_t depth, flo
     for (int64_t first = 0; first < depth; first += kTogether) {
       const int64_t end = std::min(depth, first + kTogether);
       for (int64_t line = 0; line < whole; line += kLines) {
-        float* to = packed + line * depth;
-        for (int64_t p = first; p < end; ++p) {
-          const float* from = x.values + line + p * x.column_stride;
-          for (int64_t i = 0; i < kLines; ++i) to[p * kLines + i] = from[i];
-        }
+        copy_lines<kLines>(x.values + line + first * x.column_stride, x.column_stride, end - first,
+                           packed + line * depth + first * kLines);
       }
     }
   } else {
@@ -95,9 +98,9 @@ LOCKSTEP_INLINE void pack(const MatrixView& x, int64_t lines, int64_t depth, flo
       const float* from = x.values + line * x.row_stride;
       float* to = packed + line * depth;
       int64_t p = 0;
-      for (; x.column_stride == 1 && p + kWidth <= depth; p += kWidth) {
-        for (int64_t i = 0; i < kLines; i += kWidth) {
-          turn<std::min(kLines, kWidth)>(from + i * x.row_stride + p, x.row_stride,
+      for (; x.column_stride == 1 && p + kEight <= depth; p += kEight) {
+        for (int64_t i = 0; i < kLines; i += kEight) {
+          turn<std::min(kLines, kEight)>(from + i * x.row_stride + p, x.row_stride,
                                          to + p * kLines + i, kLines);
         }
       }
@@ -123,7 +126,7 @@ LOCKSTEP_INLINE void pack(const MatrixView& x, int64_t lines, int64_t depth, flo
 template <int64_t kNumbers, int64_t kHalves = 2>
 LOCKSTEP_INLINE void multiply_tile(int64_t depth, const float* a, const float* b,
                                    const ProductStart& start, float* result, int64_t stride) {
-  using Line = Register<kNumbers>;
+  using Line = Floats<kNumbers>;
   using Value = typename Line::Value;
   Value sums[kTileRows][kHalves];
   for (int64_t i = 0; i < kTileRows; ++i) {

@@ -6,18 +6,30 @@
 
 namespace lockstep::jobs {
 
-/// Eight floats at any address, for kernels that are compiled once for each width of registers
-/// (comm/clones.h). They never cross a call: what takes or gives one is LOCKSTEP_INLINE.
-using Vector [[gnu::vector_size(32), gnu::aligned(4), gnu::may_alias]] = float;
-constexpr int64_t kWidth = 8;
+/// So many floats, for kernels that are compiled once for each width of registers (comm/clones.h).
+/// They never cross a call: what takes or gives one is LOCKSTEP_INLINE.
+template <int64_t kNumbers>
+struct Floats {
+  using Value [[gnu::vector_size(kNumbers * sizeof(float))]] = float;
+  /// The same at any address.
+  using InMemory [[gnu::vector_size(kNumbers * sizeof(float)), gnu::aligned(4), gnu::may_alias]] =
+      float;
 
-/// The same where they do not lie in memory.
-using Lanes [[gnu::vector_size(32)]] = float;
+  LOCKSTEP_INLINE static const InMemory& at(const float* address) {
+    return *reinterpret_cast<const InMemory*>(address);
+  }
+  LOCKSTEP_INLINE static InMemory& at(float* address) {
+    return *reinterpret_cast<InMemory*>(address);
+  }
+};
 
-LOCKSTEP_INLINE const Vector& at(const float* address) {
-  return *reinterpret_cast<const Vector*>(address);
-}
-LOCKSTEP_INLINE Vector& at(float* address) { return *reinterpret_cast<Vector*>(address); }
+/// What fills a register of AVX-512; elsewhere they are two or four, which wait less for each other.
+constexpr int64_t kWidth = 16;
+using Vector = Floats<kWidth>::InMemory;
+using Lanes = Floats<kWidth>::Value;
+
+LOCKSTEP_INLINE const Vector& at(const float* address) { return Floats<kWidth>::at(address); }
+LOCKSTEP_INLINE Vector& at(float* address) { return Floats<kWidth>::at(address); }
 
 LOCKSTEP_INLINE float sum_of(const Lanes& values) {
   float sum = 0.0F;
