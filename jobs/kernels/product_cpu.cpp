@@ -12,13 +12,16 @@
 namespace lockstep::jobs {
 namespace {
 
-// A tile of results stays in twelve registers while its terms are added: so many rows, two registers
-// of kNumbers each.
+// A tile of results stays in twelve registers while its terms are added: so many rows, two
+// registers of kNumbers each.
 constexpr int64_t kTileRows = 6;
 template <int64_t kNumbers>
 constexpr int64_t kTileColumns = 2 * kNumbers;
 // Blocks: of b in the outer cache, of a in the middle one, a panel of b in the inner one.
 constexpr int64_t kDepth = 384, kRows = 24 * kTileRows, kColumns = 1536;
+// For so few columns rows that have no gaps are not worth packing.
+constexpr int64_t kFewColumns = 512;
+
 // Packing goes by eight numbers.
 constexpr int64_t kEight = 8;
 using Eight = Floats<kEight>::Value;
@@ -42,7 +45,8 @@ Packed room_for(int64_t count) {
 template <int64_t kRows>
 LOCKSTEP_INLINE void turn(const float* from, int64_t stride, float* to, int64_t to_stride) {
   Eight rows[kEight], pairs[kEight], fours[kEight];
-  for (int64_t i = 0; i < kEight; ++i) rows[i] = i < kRows ? Eight(Floats<kEight>::at(from + i * stride)) : Eight{};
+  for (int64_t i = 0; i < kEight; ++i)
+    rows[i] = i < kRows ? Eight(Floats<kEight>::at(from + i * stride)) : Eight{};
   for (int64_t i = 0; i < kEight; i += 2) {
     pairs[i] = __builtin_shufflevector(rows[i], rows[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
     pairs[i + 1] = __builtin_shufflevector(rows[i], rows[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
@@ -122,9 +126,26 @@ LOCKSTEP_INLINE void pack(const MatrixView& x, int64_t lines, int64_t depth, flo
   }
 }
 
+// The rows of a panel of a, packed by pack().
+struct PackedRows {
+  const float* values;
+  LOCKSTEP_INLINE float at(int64_t row, int64_t p) const { return values[p * kTileRows + row]; }
+};
+
+// The same as they lie, each without gaps; beyond the last of `count` that one again.
+struct RowsInPlace {
+  const float* rows[kTileRows];
+
+  LOCKSTEP_INLINE RowsInPlace(const MatrixView& a, int64_t first, int64_t count) {
+    for (int64_t i = 0; i < kTileRows; ++i)
+      rows[i] = a.from(std::min(first + i, count - 1), 0).values;
+  }
+  LOCKSTEP_INLINE float at(int64_t row, int64_t p) const { return rows[row][p]; }
+};
+
 // A tile of results, or its left half, from a panel of each side.
-template <int64_t kNumbers, int64_t kHalves = 2>
-LOCKSTEP_INLINE void multiply_tile(int64_t depth, const float* a, const float* b,
+template <int64_t kNumbers, int64_t kHalves = 2, typename Rows>
+LOCKSTEP_INLINE void multiply_tile(int64_t depth, const Rows& a, const float* b,
                                    const ProductStart& start, float* result, int64_t stride) {
   using Line = Floats<kNumbers>;
   using Value = typename Line::Value;
@@ -146,9 +167,8 @@ LOCKSTEP_INLINE void multiply_tile(int64_t depth, const float* a, const float* b
     for (int64_t half = 0; half < kHalves; ++half) right[half] = Line::at(b + half * kNumbers);
 #pragma GCC unroll 6
     for (int64_t i = 0; i < kTileRows; ++i) {
-      for (int64_t half = 0; half < kHalves; ++half) sums[i][half] += a[i] * right[half];
+      for (int64_t half = 0; half < kHalves; ++half) sums[i][half] += a.at(i, p) * right[half];
     }
-    a += kTileRows;
     b += kTileColumns<kNumbers>;
   }
   for (int64_t i = 0; i < kTileRows; ++i) {
@@ -159,8 +179,8 @@ LOCKSTEP_INLINE void multiply_tile(int64_t depth, const float* a, const float* b
 }
 
 // One that reaches beyond the last row or column.
-template <int64_t kNumbers>
-LOCKSTEP_INLINE void multiply_edge(int64_t depth, const float* a, const float* b,
+template <int64_t kNumbers, typename Rows>
+LOCKSTEP_INLINE void multiply_edge(int64_t depth, const Rows& a, const float* b,
                                    const ProductStart& start, float* result, int64_t stride,
                                    int64_t rows, int64_t columns) {
   constexpr int64_t kStride = kTileColumns<kNumbers>;
@@ -183,16 +203,19 @@ LOCKSTEP_INLINE void multiply_edge(int64_t depth, const float* a, const float* b
   }
 }
 
-template <int64_t kNumbers>
-LOCKSTEP_INLINE void multiply_block(const ProductShape& block, const float* a, const float* b,
-                                    const ProductStart& start, float* result, int64_t stride) {
+// `rows_from(i)`: those of the panel that begins at row i.
+template <int64_t kNumbers, typename RowsFrom>
+LOCKSTEP_INLINE void multiply_block(const ProductShape& block, const RowsFrom& rows_from,
+                                    const float* b, const ProductStart& start, float* result,
+                                    int64_t stride) {
   constexpr int64_t kTile = kTileColumns<kNumbers>;
   for (int64_t j = 0; j < block.columns; j += kTile) {
     const int64_t columns = std::min(kTile, block.columns - j);
     const ProductStart here{start.bias == nullptr ? nullptr : start.bias + j, start.add};
     for (int64_t i = 0; i < block.rows; i += kTileRows) {
       const int64_t rows = std::min(kTileRows, block.rows - i);
-      const float *left = a + i * block.depth, *right = b + j * block.depth;
+      const auto left = rows_from(i);
+      const float* right = b + j * block.depth;
       float* tile = result + i * stride + j;
       if (rows == kTileRows && columns == kTile) {
         multiply_tile<kNumbers>(block.depth, left, right, here, tile, stride);
@@ -223,17 +246,28 @@ LOCKSTEP_INLINE void multiply_by(const ProductShape& shape, const MatrixView& a,
                 : ProductStart{start.bias == nullptr ? nullptr : start.bias + j, start.add};
       for (int64_t i = 0; i < shape.rows; i += kRows) {
         block.rows = std::min(kRows, shape.rows - i);
-        pack<kTileRows>(a.from(i, p), block.rows, block.depth, rows.get());
-        multiply_block<kNumbers>(block, rows.get(), columns.get(), here, result + i * stride + j,
-                                 stride);
+        float* results = result + i * stride + j;
+        const MatrixView left = a.from(i, p);
+        if (block.columns <= kFewColumns && left.column_stride == 1) {
+          const auto in_place = [&](int64_t first) { return RowsInPlace(left, first, block.rows); };
+          multiply_block<kNumbers>(block, in_place, columns.get(), here, results, stride);
+        } else {
+          pack<kTileRows>(left, block.rows, block.depth, rows.get());
+          const auto packed = [&](int64_t first) {
+            return PackedRows{rows.get() + first * block.depth};
+          };
+          multiply_block<kNumbers>(block, packed, columns.get(), here, results, stride);
+        }
       }
     }
   }
 }
 
-[[gnu::target("arch=x86-64-v4")]] void multiply_by_sixteens(
-    const ProductShape& shape, const MatrixView& a, const MatrixView& b, const ProductStart& start,
-    float* result, int64_t stride) {
+[[gnu::target("arch=x86-64-v4")]] void multiply_by_sixteens(const ProductShape& shape,
+                                                            const MatrixView& a,
+                                                            const MatrixView& b,
+                                                            const ProductStart& start,
+                                                            float* result, int64_t stride) {
   multiply_by<16>(shape, a, b, start, result, stride);
 }
 

@@ -23,7 +23,8 @@ struct Floats {
   }
 };
 
-/// What fills a register of AVX-512; elsewhere they are two or four, which wait less for each other.
+/// What fills a register of AVX-512; elsewhere they are two or four, which wait less for each
+/// other.
 constexpr int64_t kWidth = 16;
 using Vector = Floats<kWidth>::InMemory;
 using Lanes = Floats<kWidth>::Value;

@@ -29,9 +29,7 @@ void multiply(const at::Tensor& result, const at::Tensor& left, const at::Tensor
 
 }  // namespace
 
-bool prefers_products() {
-  return !__builtin_cpu_supports("avx512f") || __builtin_cpu_is("amd");
-}
+bool prefers_products() { return !__builtin_cpu_supports("avx512f") || __builtin_cpu_is("amd"); }
 
 bool suits_products(const at::Tensor& x) {
   return prefers_products() && x.device().is_cpu() && x.scalar_type() == at::kFloat;
@@ -40,10 +38,6 @@ bool suits_products(const at::Tensor& x) {
 void product(const at::Tensor& result, const at::Tensor& left, const at::Tensor& right,
              const at::Tensor& bias) {
   multiply(result, left, right, {.bias = bias.defined() ? bias.const_data_ptr<float>() : nullptr});
-}
-
-void add_product(const at::Tensor& result, const at::Tensor& left, const at::Tensor& right) {
-  multiply(result, left, right, {.bias = nullptr, .add = true});
 }
 
 }  // namespace lockstep::jobs

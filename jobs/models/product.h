@@ -20,7 +20,4 @@ bool suits_products(const at::Tensor& x);
 void product(const at::Tensor& result, const at::Tensor& left, const at::Tensor& right,
              const at::Tensor& bias = {});
 
-/// The same added to what the result holds.
-void add_product(const at::Tensor& result, const at::Tensor& left, const at::Tensor& right);
-
 }  // namespace lockstep::jobs

@@ -9,8 +9,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "jobs/kernels/product_cpu.h"
 #include "jobs/kernels/winograd_cpu.h"
-#include "jobs/models/product.h"
 
 namespace lockstep::jobs {
 namespace {
@@ -61,15 +61,22 @@ class Products {
       : channels_(channels),
         memory_(at::empty({kWinogradPlaces * blocks.tiles_of_block() * channels}, at::kFloat)) {}
 
-  at::Tensor of(TileRange range) const {
-    return memory_.narrow(0, 0, kWinogradPlaces * range.count * channels_)
-        .view({kWinogradPlaces, range.count, channels_});
+  float* begin() const { return memory_.mutable_data_ptr<float>(); }
+  // [tiles of a range, channels]
+  MatrixView of(int64_t place, TileRange range) const {
+    return {begin() + place * range.count * channels_, channels_, 1};
   }
 
  private:
   int64_t channels_;
   at::Tensor memory_;
 };
+
+// Of [places, rows, columns].
+MatrixView of_place(const at::Tensor& matrices, int64_t place) {
+  return {matrices.const_data_ptr<float>() + place * matrices.stride(0), matrices.stride(1),
+          matrices.stride(2)};
+}
 
 // `weights` [places, channels of x, channels of the result].
 at::Tensor convolve(const at::Tensor& x, const at::Tensor& weights) {
@@ -80,14 +87,12 @@ at::Tensor convolve(const at::Tensor& x, const at::Tensor& weights) {
   blocks.share([&](const std::vector<TileRange>& ranges) {
     const Products of_x(blocks, in), of_y(blocks, out);
     for (const TileRange range : ranges) {
-      const at::Tensor from = of_x.of(range);
-      const at::Tensor to = of_y.of(range);
-      winograd_pixels(tiles_of(x), range, x.const_data_ptr<float>(),
-                      from.mutable_data_ptr<float>());
+      winograd_pixels(tiles_of(x), range, x.const_data_ptr<float>(), of_x.begin());
       for (int64_t place = 0; place < kWinogradPlaces; ++place) {
-        product(to[place], from[place], weights[place]);
+        multiply({range.count, out, in}, of_x.of(place, range), of_place(weights, place), {},
+                 of_y.begin() + place * range.count * out, out);
       }
-      winograd_results(tiles_of(y), range, to.const_data_ptr<float>(), y.mutable_data_ptr<float>());
+      winograd_results(tiles_of(y), range, of_y.begin(), y.mutable_data_ptr<float>());
     }
   });
   return y;
@@ -131,13 +136,13 @@ at::Tensor winograd_of_weight(const at::Tensor& x, const at::Tensor& of_y) {
     at::Tensor& sums = of_threads[static_cast<size_t>(at::get_thread_num())];
     sums = at::zeros({kWinogradPlaces, out, in}, at::kFloat);
     for (const TileRange range : ranges) {
-      const at::Tensor pixels = of_x.of(range), results = of_results.of(range);
-      winograd_pixels(tiles_of(x), range, x.const_data_ptr<float>(),
-                      pixels.mutable_data_ptr<float>());
+      winograd_pixels(tiles_of(x), range, x.const_data_ptr<float>(), of_x.begin());
       winograd_result_gradients(tiles_of(of_y), range, of_y.const_data_ptr<float>(),
-                                results.mutable_data_ptr<float>());
+                                of_results.begin());
       for (int64_t place = 0; place < kWinogradPlaces; ++place) {
-        add_product(sums[place], results[place].t(), pixels[place]);
+        multiply({out, in, range.count}, of_results.of(place, range).transposed(),
+                 of_x.of(place, range), {.bias = nullptr, .add = true},
+                 sums.mutable_data_ptr<float>() + place * out * in, in);
       }
     }
   });
