@@ -1,7 +1,6 @@
 #include "jobs/kernels/batch_norm_cpu.h"
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "comm/clones.h"
@@ -10,16 +9,30 @@
 namespace lockstep::jobs {
 namespace {
 
-constexpr int64_t kVectors = kNormTile / kWidth;
+// Rows whose sums are floats, before they join sums in double.
+constexpr int64_t kRowsOfBlock = 64;
+// Rows that are read side by side: memory gives several streams sooner than one.
+constexpr int64_t kRowsTogether = 4;
+// Numbers ahead of those in work that are fetched meanwhile.
+constexpr int64_t kAhead = 2048;
 
-// Rows that stay in the first cache while their tiles of channels are taken one after the other.
-int64_t rows_of_block(int64_t channels) { return std::max<int64_t>(8, 4096 / channels); }
+// The two sums of each channel over the rows of a block.
+class BlockSums {
+ public:
+  explicit BlockSums(int64_t channels) : values_(static_cast<size_t>(2 * channels)) {}
+  float* begin() { return values_.data(); }
 
-LOCKSTEP_INLINE void add_to(const Vector* tile, double factor, double* sums) {
-  for (int64_t i = 0; i < kNormTile; ++i) {
-    sums[i] += factor * static_cast<double>(tile[i / kWidth][i % kWidth]);
+  // Adds them, times a factor, and begins anew.
+  void move_to(double* sums, double factor) {
+    for (size_t i = 0; i < values_.size(); ++i) {
+      sums[i] += factor * static_cast<double>(values_[i]);
+      values_[i] = 0.0f;
+    }
   }
-}
+
+ private:
+  std::vector<float> values_;
+};
 
 // What comes back through the relu that gave y; here and there what is no number passes, so that it
 // is seen in the loss.
@@ -29,50 +42,70 @@ LOCKSTEP_INLINE Vector gradient_at(const float* of_y, const float* y, int64_t i)
   return at(y + i) <= 0.0f ? Vector{} : at(of_y + i);
 }
 
-LOCKSTEP_CLONES void sums_of_block(int64_t rows, int64_t channels, const float* x,
-                                   const float* near, double* sums) {
-  for (int64_t c = 0; c < channels; c += kNormTile) {
-    Vector sum[kVectors] = {}, square[kVectors] = {};
-    for (int64_t row = 0; row < rows; ++row) {
-      const float* from = x + row * channels + c;
-      for (int64_t v = 0; v < kVectors; ++v) {
-        const Vector distance = at(from + v * kWidth) - at(near + c + v * kWidth);
-        sum[v] += distance;
-        square[v] += distance * distance;
-      }
+template <int64_t kRows>
+LOCKSTEP_INLINE void add_rows(int64_t channels, const float* x, const float* near, float* sums) {
+  for (int64_t c = 0; c < channels; c += kWidth) {
+    Lanes sum = at(sums + c), square = at(sums + channels + c);
+    const Lanes origin = at(near + c);
+    for (int64_t row = 0; row < kRows; ++row) {
+      const float* value = x + row * channels + c;
+      __builtin_prefetch(value + kAhead);
+      const Lanes distance = at(value) - origin;
+      sum += distance;
+      square += distance * distance;
     }
-    add_to(sum, 1.0, sums + c);
-    add_to(square, 1.0, sums + channels + c);
+    at(sums + c) = sum;
+    at(sums + channels + c) = square;
+  }
+}
+
+LOCKSTEP_CLONES void sums_of_block(int64_t rows, int64_t channels, const float* x,
+                                   const float* near, float* sums) {
+  int64_t row = 0;
+  for (; row + kRowsTogether <= rows; row += kRowsTogether)
+    add_rows<kRowsTogether>(channels, x + row * channels, near, sums);
+  for (; row < rows; ++row) add_rows<1>(channels, x + row * channels, near, sums);
+}
+
+template <bool kRelu, int64_t kRows>
+LOCKSTEP_INLINE void add_gradient_rows(int64_t first, int64_t channels,
+                                       const NormGradient& gradient, const float* x,
+                                       const float* mean, float* sums) {
+  for (int64_t c = 0; c < channels; c += kWidth) {
+    Lanes sum = at(sums + c), product = at(sums + channels + c);
+    const Lanes origin = at(mean + c);
+    for (int64_t row = 0; row < kRows; ++row) {
+      const int64_t i = first + row * channels + c;
+      __builtin_prefetch(x + i + kAhead);
+      __builtin_prefetch(gradient.of_y + i + kAhead);
+      if constexpr (kRelu) __builtin_prefetch(gradient.y + i + kAhead);
+      const Lanes g = gradient_at<kRelu>(gradient.of_y, gradient.y, i);
+      sum += g;
+      product += g * (at(x + i) - origin);
+    }
+    at(sums + c) = sum;
+    at(sums + channels + c) = product;
   }
 }
 
 template <bool kRelu>
 LOCKSTEP_INLINE void gradient_sums(int64_t rows, int64_t channels, const NormGradient& gradient,
-                                   double branch_scale, const float* x, const float* mean,
-                                   double* sums) {
-  for (int64_t c = 0; c < channels; c += kNormTile) {
-    Vector sum[kVectors] = {}, product[kVectors] = {};
-    for (int64_t row = 0; row < rows; ++row) {
-      const int64_t first = row * channels + c;
-      for (int64_t v = 0; v < kVectors; ++v) {
-        const int64_t i = first + v * kWidth;
-        const Vector g = gradient_at<kRelu>(gradient.of_y, gradient.y, i);
-        sum[v] += g;
-        product[v] += g * (at(x + i) - at(mean + c + v * kWidth));
-      }
-    }
-    add_to(sum, branch_scale, sums + c);
-    add_to(product, branch_scale, sums + channels + c);
+                                   const float* x, const float* mean, float* sums) {
+  int64_t row = 0;
+  for (; row + kRowsTogether <= rows; row += kRowsTogether) {
+    add_gradient_rows<kRelu, kRowsTogether>(row * channels, channels, gradient, x, mean, sums);
   }
+  for (; row < rows; ++row)
+    add_gradient_rows<kRelu, 1>(row * channels, channels, gradient, x, mean, sums);
 }
 
 LOCKSTEP_CLONES void gradient_sums_of_block(int64_t rows, int64_t channels,
-                                            const NormGradient& gradient, double branch_scale,
-                                            const float* x, const float* mean, double* sums) {
+                                            const NormGradient& gradient, const float* x,
+                                            const float* mean, float* sums) {
   if (gradient.y != nullptr) {
-    gradient_sums<true>(rows, channels, gradient, branch_scale, x, mean, sums);
+    gradient_sums<true>(rows, channels, gradient, x, mean, sums);
   } else {
-    gradient_sums<false>(rows, channels, gradient, branch_scale, x, mean, sums);
+    gradient_sums<false>(rows, channels, gradient, x, mean, sums);
   }
 }
 
@@ -83,6 +116,8 @@ LOCKSTEP_INLINE void forward_rows(int64_t rows, int64_t channels, const float* x
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t c = 0; c < channels; c += kWidth) {
       const int64_t i = row * channels + c;
+      __builtin_prefetch(x + i + kAhead);
+      if constexpr (kShortcut) __builtin_prefetch(shortcut + i + kAhead);
       Vector value = at(x + i) * at(scale + c) + at(shift + c);
       if constexpr (kShortcut) value += at(shortcut + i);
       if constexpr (kRelu) value = value < 0.0f ? Vector{} : value;
@@ -112,6 +147,9 @@ LOCKSTEP_INLINE void backward_rows(int64_t rows, int64_t channels, const float* 
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t c = 0; c < channels; c += kWidth) {
       const int64_t i = row * channels + c;
+      __builtin_prefetch(x + i + kAhead);
+      __builtin_prefetch(of_y + i + kAhead);
+      if constexpr (kRelu) __builtin_prefetch(y + i + kAhead);
       const Vector g = gradient_at<kRelu>(of_y, y, i);
       if constexpr (kShortcut) at(of_shortcut + i) = g;
       at(of_x + i) = g * at(factors.of_gradient + c) +
@@ -150,10 +188,12 @@ const float* advanced(const float* values, int64_t by) {
 }  // namespace
 
 void norm_sums(const NormShape& shape, const float* x, const float* near, double* sums) {
-  const int64_t rows = shape.pictures * shape.pixels, block = rows_of_block(shape.channels);
-  for (int64_t row = 0; row < rows; row += block) {
-    sums_of_block(std::min(block, rows - row), shape.channels, x + row * shape.channels, near,
-                  sums);
+  const int64_t rows = shape.pictures * shape.pixels;
+  BlockSums block(shape.channels);
+  for (int64_t row = 0; row < rows; row += kRowsOfBlock) {
+    sums_of_block(std::min(kRowsOfBlock, rows - row), shape.channels, x + row * shape.channels,
+                  near, block.begin());
+    block.move_to(sums, 1.0);
   }
 }
 
@@ -172,14 +212,15 @@ void norm_forward(const NormShape& shape, const float* x, const float* scale, co
 
 void norm_backward_sums(const NormShape& shape, const NormGradient& gradient, const float* x,
                         const float* mean, double* sums) {
-  const int64_t block = rows_of_block(shape.channels);
+  BlockSums block(shape.channels);
   for (int64_t picture = 0; picture < shape.pictures; ++picture) {
     const double by = gradient.branch_scales == nullptr ? 1.0 : gradient.branch_scales[picture];
-    for (int64_t row = 0; row < shape.pixels; row += block) {
+    for (int64_t row = 0; row < shape.pixels; row += kRowsOfBlock) {
       const int64_t first = (picture * shape.pixels + row) * shape.channels;
-      gradient_sums_of_block(std::min(block, shape.pixels - row), shape.channels,
-                             {gradient.of_y + first, advanced(gradient.y, first)}, by, x + first,
-                             mean, sums);
+      gradient_sums_of_block(std::min(kRowsOfBlock, shape.pixels - row), shape.channels,
+                             {gradient.of_y + first, advanced(gradient.y, first)}, x + first, mean,
+                             block.begin());
+      block.move_to(sums, by);
     }
   }
 }

@@ -7,11 +7,8 @@
 namespace lockstep::jobs {
 
 /// The passes of norm_kernels.h over float32 and as many pictures as one thread takes. `channels`
-/// is a multiple of kNormTile. Pure but for what they are given to write, so that threads may share
-/// out the pictures.
-
-/// Channels that are worked on together.
-constexpr int64_t kNormTile = 32;
+/// is a multiple of kWidth (vector.h). Pure but for what they are given to write, so that threads
+/// may share out the pictures.
 
 /// What follows the norm; null where it is missing.
 struct NormTail {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "jobs/kernels/batch_norm_cpu.h"
+#include "jobs/kernels/vector.h"
 
 // The pictures of each pass are shared out to the threads.
 
@@ -89,7 +90,7 @@ Factors factors_of(const NormShape& shape, const std::vector<double>& sums, cons
 
 bool takes_norm(const NormShape& shape, ActivationType type) {
   return type == ActivationType::float32 && shape.pictures * shape.pixels > 0 &&
-         shape.channels % kNormTile == 0;
+         shape.channels % kWidth == 0;
 }
 
 void measure_norm(const NormInput& input, const NormParameters& parameters,

@@ -271,13 +271,13 @@ LOCKSTEP_INLINE void multiply_by(const ProductShape& shape, const MatrixView& a,
   multiply_by<16>(shape, a, b, start, result, stride);
 }
 
+}  // namespace
+
 LOCKSTEP_CLONES void multiply_by_eights(const ProductShape& shape, const MatrixView& a,
                                         const MatrixView& b, const ProductStart& start,
                                         float* result, int64_t stride) {
   multiply_by<8>(shape, a, b, start, result, stride);
 }
-
-}  // namespace
 
 void multiply(const ProductShape& shape, const MatrixView& a, const MatrixView& b,
               const ProductStart& start, float* result, int64_t stride) {

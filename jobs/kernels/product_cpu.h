@@ -34,4 +34,9 @@ struct ProductShape {
 void multiply(const ProductShape& shape, const MatrixView& a, const MatrixView& b,
               const ProductStart& start, float* result, int64_t stride);
 
+/// What multiply() calls where registers hold no sixteen numbers; to the bit what it calls where
+/// they do.
+void multiply_by_eights(const ProductShape& shape, const MatrixView& a, const MatrixView& b,
+                        const ProductStart& start, float* result, int64_t stride);
+
 }  // namespace lockstep::jobs
