@@ -127,6 +127,12 @@ std::string Arenas::describe(size_t index, int64_t place) const {
   return {};
 }
 
+std::vector<at::Tensor> Arenas::all_buffers() const {
+  std::vector<at::Tensor> some{buffers};
+  if (average_buffers.defined()) some.push_back(average_buffers);
+  return some;
+}
+
 size_t Arenas::bytes() const {
   size_t bytes = 0;
   for (const at::Tensor& arena : all()) bytes += arena.nbytes();

@@ -57,6 +57,8 @@ struct Arenas {
 
   /// Every arena that there is.
   std::vector<at::Tensor> all() const;
+  /// Those of them that no gradient moves.
+  std::vector<at::Tensor> all_buffers() const;
   size_t bytes() const;  // of all of them
   /// What lies at a float of all()[index], as "the first moment of 'head.weight'".
   std::string describe(size_t index, int64_t place) const;

@@ -3,10 +3,11 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
-#include <array>
 #include <cmath>
 #include <memory>
 #include <numeric>
@@ -25,15 +26,14 @@ class GradientReady final : public torch::autograd::PostAccumulateGradHook {
   std::function<void()> ready_;
 };
 
-// What the runner itself adds up: one number each.
-enum Own : size_t { kLoss, kNonFinite, kStop, kSave, kUnreadable };
-constexpr std::array kOwn{"step.loss", "step.non_finite", "step.stop", "step.save",
-                          "step.unreadable"};
+// What the runner itself adds up, as it lies in one of the tail's tensors.
+constexpr const char* kOwn = "step";
+enum Own : int64_t { kLoss, kNonFinite, kStop, kSave, kUnreadable, kOwnNumbers };
 
 // The job's sums, then ours.
 SegmentTable tail_table(const jobs::Job& job) {
   std::vector<jobs::TensorSpec> specs = job.sums();
-  for (const char* name : kOwn) specs.push_back({.name = name, .shape = {1}});
+  specs.push_back({.name = kOwn, .shape = {kOwnNumbers}});
   return SegmentTable(std::move(specs));
 }
 
@@ -82,6 +82,11 @@ Step::Step(jobs::Job& job, Arenas& arenas, const UpdateOptions& options,
     tails_.push_back(
         tail_table_.views(buffer.narrow(0, arenas_.parameter_table.size(), tail_table_.size())));
   }
+  const auto options_here = at::TensorOptions(arenas.parameters.device());
+  squared_norms_ =
+      at::zeros({static_cast<int64_t>(segments_.size())}, options_here.dtype(at::kDouble));
+  finite_ = at::zeros({1}, options_here.dtype(at::kBool));
+  noted_ = at::zeros({kOwnNumbers}, options_here.dtype(at::kFloat));
   if (job.joins_shards()) job.synchronise_over(communicator);
   register_hooks();
 }
@@ -140,10 +145,10 @@ void Step::add(const jobs::Tensors& batch, const jobs::ShardKey& key, Votes vote
       inputs_of(batch, key),
       [this, buffer](const jobs::Tensors& inputs) { differentiate(inputs, buffer); });
   if (!called) sums_.gradients_replayed();
-  const jobs::Tensors& tail = tails_[buffer];
-  tail.at(kOwn[kStop]).fill_(votes.stop ? 1.0 : 0.0);
-  tail.at(kOwn[kSave]).fill_(votes.save ? 1.0 : 0.0);
-  tail.at(kOwn[kUnreadable]).fill_(static_cast<double>(votes.unreadable));
+  const at::Tensor& own = tails_[buffer].at(kOwn);
+  own[kStop].fill_(votes.stop ? 1.0 : 0.0);
+  own[kSave].fill_(votes.save ? 1.0 : 0.0);
+  own[kUnreadable].fill_(static_cast<double>(votes.unreadable));
   sums_.end_shard();
 }
 
@@ -171,8 +176,9 @@ void Step::differentiate(const jobs::Tensors& inputs, size_t buffer) {
   const at::Tensor loss = job_.loss(inputs, tail) * weight;
   {
     const at::NoGradGuard no_grad;
-    tail.at(kOwn[kLoss]).copy_(loss.reshape({1}));
-    tail.at(kOwn[kNonFinite]).copy_(loss.isfinite().logical_not().reshape({1}));
+    const at::Tensor& own = tail.at(kOwn);
+    own[kLoss].copy_(loss);
+    own[kNonFinite].copy_(loss.isfinite().logical_not());
   }
   loss.backward();
   if (!recording_.records()) return;
@@ -180,42 +186,62 @@ void Step::differentiate(const jobs::Tensors& inputs, size_t buffer) {
   communicator_.wait();
 }
 
-StepResult Step::finish_sums() {
+void Step::finish_sums() {
   sums_.finish();
-  const jobs::Tensors& tail = tails_.front();
-  const double scale = 1.0 / static_cast<double>(shards_);
-  squared_norms_ =
-      kernels_.norms(segments_, sums_.buffers().front().const_data_ptr<float>(), scale);
-  std::vector<at::Tensor> own;
-  for (const char* name : kOwn) own.push_back(tail.at(name));
-  // A GPU is waited for once, not for each number.
-  const at::Tensor numbers = at::cat(own).cpu();
-  const float* number = numbers.const_data_ptr<float>();
-  StepResult result;
-  result.loss = number[kLoss] * scale;
-  result.gradient_norm =
-      std::sqrt(std::accumulate(squared_norms_.begin(), squared_norms_.end(), 0.0));
-  result.finite = number[kNonFinite] == 0.0f && std::isfinite(result.gradient_norm);
-  result.votes = {.stop = number[kStop] > 0.0f,
-                  .save = number[kSave] > 0.0f,
-                  .unreadable = static_cast<int64_t>(number[kUnreadable])};
-  return result;
+  kernels_.norms(segments_, sums_.buffers().front().const_data_ptr<float>(),
+                 1.0 / static_cast<double>(shards_), squared_norms_.mutable_data_ptr<double>());
+  const at::NoGradGuard no_grad;
+  const at::Tensor& own = tails_.front().at(kOwn);
+  finite_.copy_(squared_norms_.sum().isfinite().logical_and(own[kNonFinite] == 0.0));
+  own[kNonFinite].copy_(finite_[0].logical_not());
+  noted_.add_(own);
+  ++steps_;
 }
 
 void Step::update(UpdateStep step) {
   step.gradient_scale = 1.0 / static_cast<double>(shards_);
   step.average_decay = job_.average_decay(step.step);
+  const at::NoGradGuard no_grad;
+  // These are small: the rules of jobs need not know of updates that are left out.
+  const std::vector<at::Tensor> buffers = arenas_.all_buffers();
+  std::vector<at::Tensor> before;
+  for (const at::Tensor& arena : buffers) before.push_back(arena.clone());
   job_.after_sum(tails_.front(), shards_);
   const auto memory = [](const at::Tensor& arena) {
     return arena.defined() ? arena.mutable_data_ptr<float>() : nullptr;
   };
-  kernels_.update(segments_, options_, step, squared_norms_,
+  kernels_.update(segments_, options_, step,
                   {.parameters = memory(arenas_.parameters),
                    .gradients = memory(sums_.buffers().front()),
                    .moment1 = memory(arenas_.moment1),
                    .moment2 = memory(arenas_.moment2),
-                   .average = memory(arenas_.average)});
+                   .average = memory(arenas_.average),
+                   .squared_norms = squared_norms_.const_data_ptr<double>(),
+                   .applies = finite_.const_data_ptr<bool>()});
   if (arenas_.average.defined()) arenas_.follow_buffers(step.average_decay);
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    buffers[i].copy_(at::where(finite_, buffers[i], before[i]));
+  }
+}
+
+StepResult Step::result() {
+  // A GPU is waited for once, not for each number.
+  const at::Tensor all =
+      at::cat({noted_.to(at::kDouble), tails_.front().at(kOwn).to(at::kDouble), squared_norms_})
+          .cpu();
+  const double* noted = all.const_data_ptr<double>();
+  const double* last = noted + kOwnNumbers;
+  const double* norms = last + kOwnNumbers;
+  const StepResult result{
+      .loss = last[kLoss] / static_cast<double>(shards_),
+      .gradient_norm = std::sqrt(std::accumulate(norms, norms + segments_.size(), 0.0)),
+      .steps = std::exchange(steps_, 0),
+      .left_out = static_cast<int64_t>(noted[kNonFinite]),
+      .votes = {.stop = noted[kStop] > 0.0,
+                .save = noted[kSave] > 0.0,
+                .unreadable = static_cast<int64_t>(noted[kUnreadable])}};
+  noted_.zero_();
+  return result;
 }
 
 }  // namespace lockstep::runner

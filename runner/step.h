@@ -18,11 +18,12 @@ struct Votes {
   int64_t unreadable = 0;
 };
 
-/// What all ranks know after the sum of a step.
+/// What all ranks know of the steps since they last asked.
 struct StepResult {
-  double loss = 0.0;           // mean over the global batch
-  double gradient_norm = 0.0;  // of the mean gradient, before clipping
-  bool finite = true;          // loss and gradients, on every shard
+  double loss = 0.0;           // of the last one: mean over the global batch
+  double gradient_norm = 0.0;  // of its mean gradient, before clipping
+  int64_t steps = 0;           // how many they were
+  int64_t left_out = 0;        // of which so many made no update: something was not finite
   Votes votes;                 // of any rank; the unreadable pictures of all
 };
 
@@ -36,7 +37,8 @@ struct ShardBatch {
 comm::SumArena::Layout sums_of_step(const jobs::Job& job);
 
 /// One update of the weights: forward and backward of each shard, the one sum, then the update of
-/// all arenas. Owns the sum arena. Used by one thread.
+/// all arenas. On a GPU all of it is begun and nothing waited for but by result(). Owns the sum
+/// arena. Used by one thread.
 class Step {
  public:
   /// `shards` of the whole batch; this rank has shards / communicator.size() of them.
@@ -50,9 +52,12 @@ class Step {
   /// Forward and backward of one of this rank's shards; its gradients and sums join those before.
   void add_shard(const ShardBatch& batch, Votes votes);
   /// Call after the last shard: every rank then holds the same numbers. The weights are as before.
-  StepResult finish_sums();
-  /// The job's own rules, then clip, optimizer and average. `step` carries the schedules' values.
+  void finish_sums();
+  /// The job's own rules, then clip, optimizer and average: not at all where the loss or a gradient
+  /// of any shard is not finite. `step` carries the schedules' values.
   void update(UpdateStep step);
+  /// Call after update(), or after none.
+  StepResult result();
 
  private:
   int64_t local_shards() const { return shards_ / communicator_.size(); }
@@ -75,8 +80,13 @@ class Step {
   Recording recording_;                   // of a shard's differentiate()
   std::vector<jobs::Tensors> gradients_;  // per buffer of the sum arena
   std::vector<jobs::Tensors> tails_;      // per buffer: the job's sums, then ours
-  std::vector<double> squared_norms_;
-  std::vector<ShardBatch> waiting_;  // to be joined
+  std::vector<ShardBatch> waiting_;       // to be joined
+
+  // In the device's memory, of the last sums and of those since somebody asked.
+  at::Tensor squared_norms_;  // of the gradients of each segment
+  at::Tensor finite_;         // whether all is
+  at::Tensor noted_;          // our own sums
+  int64_t steps_ = 0;
 };
 
 }  // namespace lockstep::runner

@@ -57,18 +57,21 @@ Training::Training(const RunPlan& plan, Model& model, World& world, const Device
 }
 
 ExitCode Training::run() {
+  StepResult sums;
   while (progress_.step < plan_.steps) {
     enter(Phase::data);
     if (fault_) fault_->strike(progress_.step);
     const Stopwatch step;
-    const StepResult sums = sum_over_shards();
+    sum_over_shards();
     enter(Phase::update);
     finish_copy();
+    Stopwatch watch;
+    step_.update(plan_.update_after(progress_.step));
+    update_seconds_ = watch.lap();
+    sums = result_after(sums);
+    sum_seconds_ += watch.lap();
     share_unreadable(sums);
     if (rolled_back_from(sums)) continue;
-    const Stopwatch update;
-    if (sums.finite) step_.update(plan_.update_after(progress_.step));
-    update_seconds_ = update.seconds();
     step_seconds_ = step.seconds();
     progress_.step += 1;
     progress_.samples += plan_.options.batch_size;
@@ -95,7 +98,7 @@ ExitCode Training::run() {
   return end(ExitCode::done);
 }
 
-StepResult Training::sum_over_shards() {
+void Training::sum_over_shards() {
   data_wait_seconds_ = compute_seconds_ = 0.0;
   const at::Device device = model_.arenas.parameters.device();
   Votes mine = votes();
@@ -123,12 +126,29 @@ StepResult Training::sum_over_shards() {
   }
   enter(Phase::sum);
   const Stopwatch watch;
-  const StepResult sums = step_.finish_sums();
+  step_.finish_sums();
   sum_seconds_ = watch.seconds();
   if (counter) {
     for (const OperatorCost& cost : counter->costs()) step_operations_ += cost.operations;
   }
-  return sums;
+}
+
+// Where nobody wants to know of the step under way, what was known before it stays.
+StepResult Training::result_after(const StepResult& before) {
+  if (wants_result(progress_.step + 1)) return step_.result();
+  return {.loss = before.loss, .gradient_norm = before.gradient_norm};
+}
+
+// A processor is asked after each step. A GPU goes on with the next one meanwhile, and is waited for
+// where what came of a step is written or decides what follows, and before wishes grow old.
+bool Training::wants_result(int64_t step) const {
+  constexpr int64_t kMostUnasked = 16;
+  const RunOptions& options = plan_.options;
+  const auto divides = [step](int64_t every) { return every > 0 && step % every == 0; };
+  return model_.arenas.parameters.is_cpu() ||
+         options.check.non_finite == CheckOptions::NonFinite::skip || divides(kMostUnasked) ||
+         divides(options.copy_every_steps) || divides(options.check.weights_every) ||
+         is_logged(step) || evaluation_due(step) || checkpoint_planned(step);
 }
 
 // What the watch over the run sees; here, too, ranks may be made to end, stop or hang.
@@ -155,14 +175,14 @@ void Training::share_unreadable(const StepResult& sums) {
   unreadable_.refuse_too_many();
 }
 
-bool Training::evaluation_due() const {
+bool Training::evaluation_due(int64_t step) const {
   const int64_t every = plan_.options.evaluate_every_epochs * plan_.sampler.steps_per_epoch();
   if (!plan_.validation_set || every == 0) return false;
-  return progress_.step % every == 0 || progress_.step == plan_.steps;
+  return step % every == 0 || step == plan_.steps;
 }
 
 jobs::Measures Training::evaluate_if_due() {
-  if (!evaluation_due()) return {};
+  if (!evaluation_due(progress_.step)) return {};
   enter(Phase::evaluation);
   const Stopwatch watch;
   if (publisher_) publisher_->metrics().enter(monitoring::RunState::evaluating);

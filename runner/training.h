@@ -46,7 +46,9 @@ class Training {
   ExitCode run();
 
  private:
-  StepResult sum_over_shards();
+  void sum_over_shards();
+  StepResult result_after(const StepResult& before);
+  bool wants_result(int64_t step) const;
   void start_loader();
   void enter(Phase phase);
   void share_unreadable(const StepResult& sums);
@@ -58,8 +60,9 @@ class Training {
   void roll_back(const std::string& what, Newest newest);
   void finish_copy();
   [[noreturn]] void give_up(const std::string& what);
-  bool evaluation_due() const;
+  bool evaluation_due(int64_t step) const;
   jobs::Measures evaluate_if_due();
+  bool checkpoint_planned(int64_t step) const;
   bool checkpoint_due(const StepResult& sums) const;
   double checkpoint_interval_seconds() const;
   void save_if_due(const StepResult& sums, const jobs::Measures& evaluation);
@@ -67,6 +70,7 @@ class Training {
   void finish_saving();
   void save_what_the_disk_lacks();
   void note_saved(const std::optional<SavedCheckpoint>& saved);
+  bool is_logged(int64_t step) const;
   void report(const StepResult& sums, jobs::Measures evaluation);
   std::vector<std::string> note_placements(const Device& device);
   void start_publishing(const std::vector<std::string>& gpus);

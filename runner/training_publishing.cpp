@@ -168,17 +168,22 @@ void Training::end_publishing(bool done) {
   for (const std::string& warning : publisher_->take_warnings()) warn(warning);
 }
 
+bool Training::is_logged(int64_t step) const {
+  return step % plan_.options.log_every_steps == 0 || step == 1 || step == plan_.steps ||
+         evaluation_due(step);
+}
+
 void Training::report(const StepResult& sums, jobs::Measures evaluation) {
   if (world_.rank() != 0) return;
   const int64_t done = progress_.step;
-  if (const double times = spikes_.times_median(sums.gradient_norm); times > 0.0) {
+  const double times = sums.steps == 0 ? 0.0 : spikes_.times_median(sums.gradient_norm);
+  if (times > 0.0) {
     warn(
         fmt::format("step {}: the norm of the gradient is {:.4g}, {:.0f} times the median of the "
                     "last steps",
                     done, sums.gradient_norm, times));
   }
-  const bool logged = done % plan_.options.log_every_steps == 0 || done == 1 ||
-                      done == plan_.steps || !evaluation.empty();
+  const bool logged = is_logged(done);
   monitoring::StepReport report{
       .step = done,
       .steps = plan_.steps,
@@ -203,7 +208,7 @@ void Training::report(const StepResult& sums, jobs::Measures evaluation) {
       .utilization = peak_ > 0.0 ? step_operations_ / step_seconds_ / peak_ : 0.0,
       .stopping = sums.votes.stop,
       .weights_hash = {},
-      .job = logged && sums.finite ? model_.job->report() : jobs::Measures(),
+      .job = logged && sums.left_out == 0 ? model_.job->report() : jobs::Measures(),
       .schedules = {},
       .evaluation = std::move(evaluation)};
   for (const jobs::Schedule& schedule : schedules_)

@@ -27,9 +27,14 @@ void Training::spoil_on_purpose(const jobs::Tensors& batch) {
 // All ranks hold the same sums, so all of them decide the same.
 bool Training::rolled_back_from(const StepResult& sums) {
   using NonFinite = CheckOptions::NonFinite;
-  if (sums.finite) return false;
-  const std::string what = fmt::format("step {}: the {} is not a finite number", progress_.step + 1,
-                                       std::isfinite(sums.loss) ? "gradient" : "loss");
+  if (sums.left_out == 0) return false;
+  const int64_t step = progress_.step + 1;
+  const std::string what =
+      sums.steps == 1
+          ? fmt::format("step {}: the {} is not a finite number", step,
+                        std::isfinite(sums.loss) ? "gradient" : "loss")
+          : fmt::format("steps {} to {}: the loss or the gradient of {} is not a finite number",
+                        step - sums.steps + 1, step, sums.left_out);
   if (plan_.options.check.non_finite == NonFinite::stop) give_up(what);
   count_failure(what);
   if (plan_.options.check.non_finite == NonFinite::roll_back) {

@@ -15,12 +15,16 @@ double Training::checkpoint_interval_seconds() const {
   return every.automatic ? least_loss_seconds(waited_seconds_ + 0.1, world_.size()) : every.seconds;
 }
 
-bool Training::checkpoint_due(const StepResult& sums) const {
-  const auto divides = [this](int64_t every) { return every > 0 && progress_.step % every == 0; };
+// Whatever anybody wishes meanwhile.
+bool Training::checkpoint_planned(int64_t step) const {
+  const auto divides = [step](int64_t every) { return every > 0 && step % every == 0; };
   const Retention& keep = plan_.options.retention;
-  return sums.votes.save || sums.votes.stop || progress_.step == plan_.steps ||
-         divides(plan_.options.checkpoint_every.steps) || divides(keep.every) ||
-         (!keep.best.empty() && evaluation_due());
+  return step == plan_.steps || divides(plan_.options.checkpoint_every.steps) ||
+         divides(keep.every) || (!keep.best.empty() && evaluation_due(step));
+}
+
+bool Training::checkpoint_due(const StepResult& sums) const {
+  return sums.votes.save || sums.votes.stop || checkpoint_planned(progress_.step);
 }
 
 void Training::save_if_due(const StepResult& sums, const jobs::Measures& evaluation) {

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 namespace lockstep::runner {
 
@@ -50,21 +49,23 @@ struct UpdateMemory {
   float* moment1 = nullptr;
   float* moment2 = nullptr;
   float* average = nullptr;
+  const double* squared_norms = nullptr;  // [segments]: as squared_norms() leaves them
+  const bool* applies = nullptr;          // where this is false nothing changes
 };
 
-/// The squared L2 norm of each segment of `values`, times `scale` squared. The order of additions
-/// depends on the sizes alone.
-std::vector<double> squared_norms(std::span<const UpdateSegment> segments, const float* values,
-                                  double scale);
+/// The squared L2 norm of each segment of `values`, times `scale` squared, to `norms` [segments].
+/// The order of additions depends on the sizes alone.
+void squared_norms(std::span<const UpdateSegment> segments, const float* values, double scale,
+                   double* norms);
 
-/// One update of all arenas: clip, optimizer, average. `gradient_squared_norms` as squared_norms()
-/// gives them with step.gradient_scale. Pure but for the memory it is given.
+/// One update of all arenas: clip, optimizer, average. memory.squared_norms are those of the
+/// gradients with step.gradient_scale. Pure but for the memory it is given.
 void update(std::span<const UpdateSegment> segments, const UpdateOptions& options,
-            const UpdateStep& step, std::span<const double> gradient_squared_norms,
-            const UpdateMemory& memory);
+            const UpdateStep& step, const UpdateMemory& memory);
 
-/// The two passes of one kind of device. squared_norms() and update() above are those of
-/// processors.
+/// The two passes of one kind of device, in whose memory all they are given lies but for the
+/// segments. squared_norms() and update() above are those of processors; those of a GPU are begun,
+/// and not waited for.
 struct UpdateKernels {
   decltype(&squared_norms) norms = &squared_norms;
   decltype(&lockstep::runner::update) update = &lockstep::runner::update;

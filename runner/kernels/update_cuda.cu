@@ -1,6 +1,7 @@
 #include <cuda_runtime.h>
 
-#include <numeric>
+#include <span>
+#include <vector>
 
 #include "comm/cuda_device.h"
 #include "comm/cuda_launch.h"
@@ -27,10 +28,15 @@ struct DeviceSegment {
   int64_t offset = 0, size = 0, first_chunk = 0;
   bool adapts = false;  // by a trust ratio
   UpdateScalars scalars{};
+  // What the device itself finds out:
+  float gradient_factor = 1.0f;
+  bool applies = true;
+
+  __device__ bool moves() const { return applies && !scalars.frozen; }
 };
 
 struct DeviceSegments {
-  const DeviceSegment* all;
+  DeviceSegment* all;
   int count;
 };
 
@@ -77,6 +83,30 @@ __global__ void norms_kernel(DeviceSegments segments, const float* values, doubl
   if (threadIdx.x == 0) norms[blockIdx.x] = sum;
 }
 
+// Of each segment, from those of its chunks. One block a segment.
+__global__ void segment_norms_kernel(DeviceSegments segments, const double* of_chunks, double scale,
+                                     double* norms) {
+  const DeviceSegment& segment = segments.all[blockIdx.x];
+  double sum = 0.0;
+  for (int64_t i = threadIdx.x; i < chunks_of(segment.size); i += kThreads) {
+    sum += of_chunks[segment.first_chunk + i];
+  }
+  sum = comm::block_sum<kThreads>(sum);
+  if (threadIdx.x == 0) norms[blockIdx.x] = sum * scale * scale;
+}
+
+// What an update has to know of all gradients. One block.
+__global__ void clip_kernel(DeviceSegments segments, UpdateOptions options, double scale,
+                            const double* norms, const bool* applies) {
+  double all = 0.0;
+  for (int k = static_cast<int>(threadIdx.x); k < segments.count; k += kThreads) all += norms[k];
+  all = comm::block_sum<kThreads>(all);
+  for (int k = static_cast<int>(threadIdx.x); k < segments.count; k += kThreads) {
+    segments.all[k].gradient_factor = gradient_factor(options, scale, norms[k], all);
+    segments.all[k].applies = applies == nullptr || *applies;
+  }
+}
+
 __device__ void add_to_moments(const UpdateScalars& s, float gradient, float& m, float& v) {
   m = s.beta1 * m + s.rest1 * gradient;
   v = s.beta2 * v + s.rest2 * gradient * gradient;
@@ -87,12 +117,13 @@ __device__ float adams_denominator(const UpdateScalars& s, float v) {
 }
 
 // LAMB's direction takes the place of the gradient.
-__device__ Pack lamb_direction(const UpdateScalars& s, const UpdateMemory& memory, int64_t at,
+__device__ Pack lamb_direction(const DeviceSegment& segment, const UpdateMemory& memory, int64_t at,
                                int64_t left, const Pack& p) {
+  const UpdateScalars& s = segment.scalars;
   Pack g = load(memory.gradients + at, left), m = load(memory.moment1 + at, left),
        v = load(memory.moment2 + at, left);
   for (int k = 0; k < Pack::kCount; ++k) {
-    add_to_moments(s, g.values[k] * s.gradient_factor, m.values[k], v.values[k]);
+    add_to_moments(s, g.values[k] * segment.gradient_factor, m.values[k], v.values[k]);
     g.values[k] =
         m.values[k] * s.correction1 / adams_denominator(s, v.values[k]) + s.decay * p.values[k];
   }
@@ -102,11 +133,11 @@ __device__ Pack lamb_direction(const UpdateScalars& s, const UpdateMemory& memor
   return g;
 }
 
-__device__ Pack decayed_gradient(const UpdateScalars& s, const UpdateMemory& memory, int64_t at,
-                                 int64_t left, const Pack& p) {
+__device__ Pack decayed_gradient(const DeviceSegment& segment, const UpdateMemory& memory,
+                                 int64_t at, int64_t left, const Pack& p) {
   Pack g = load(memory.gradients + at, left);
   for (int k = 0; k < Pack::kCount; ++k) {
-    g.values[k] = g.values[k] * s.gradient_factor + s.decay * p.values[k];
+    g.values[k] = g.values[k] * segment.gradient_factor + segment.scalars.decay * p.values[k];
   }
   return g;
 }
@@ -120,14 +151,13 @@ template <UpdateRule kRule>
 __global__ void direction_kernel(DeviceSegments segments, UpdateMemory memory, TrustNorms* norms) {
   const Chunk chunk = chunk_of_block(segments);
   const DeviceSegment& segment = segments.all[chunk.segment];
-  const UpdateScalars& s = segment.scalars;
-  if (s.frozen || (kRule == UpdateRule::lars && !segment.adapts)) return;
+  if (!segment.moves() || (kRule == UpdateRule::lars && !segment.adapts)) return;
   TrustNorms sums{};
   for (int64_t i = first_of_thread(); i < chunk.size; i += kStride) {
     const int64_t at = chunk.offset + i, left = chunk.size - i;
     const Pack p = load(memory.parameters + at, left);
-    const Pack direction = kRule == UpdateRule::lamb ? lamb_direction(s, memory, at, left, p)
-                                                     : decayed_gradient(s, memory, at, left, p);
+    const Pack direction = kRule == UpdateRule::lamb ? lamb_direction(segment, memory, at, left, p)
+                                                     : decayed_gradient(segment, memory, at, left, p);
     sums.weights += squares(p);
     sums.direction += squares(direction);
   }
@@ -142,7 +172,7 @@ __global__ void direction_kernel(DeviceSegments segments, UpdateMemory memory, T
 __global__ void trust_kernel(DeviceSegments segments, double share, const TrustNorms* norms,
                              double* trust) {
   const DeviceSegment& segment = segments.all[blockIdx.x];
-  if (segment.scalars.frozen || !segment.adapts) return;
+  if (!segment.moves() || !segment.adapts) return;
   TrustNorms sums{};
   for (int64_t i = threadIdx.x; i < chunks_of(segment.size); i += kThreads) {
     sums.weights += norms[segment.first_chunk + i].weights;
@@ -161,12 +191,13 @@ __device__ void move_by_lamb(const UpdateScalars& s, double trust, const UpdateM
   for (int k = 0; k < Pack::kCount; ++k) p.values[k] -= rate * direction.values[k];
 }
 
-__device__ void move_by_adamw(const UpdateScalars& s, const UpdateMemory& memory, int64_t at,
+__device__ void move_by_adamw(const DeviceSegment& segment, const UpdateMemory& memory, int64_t at,
                               int64_t left, Pack& p) {
+  const UpdateScalars& s = segment.scalars;
   const Pack g = load(memory.gradients + at, left);
   Pack m = load(memory.moment1 + at, left), v = load(memory.moment2 + at, left);
   for (int k = 0; k < Pack::kCount; ++k) {
-    add_to_moments(s, g.values[k] * s.gradient_factor, m.values[k], v.values[k]);
+    add_to_moments(s, g.values[k] * segment.gradient_factor, m.values[k], v.values[k]);
     p.values[k] =
         p.values[k] * (1.0f - s.learning_rate * s.decay) -
         s.learning_rate * s.correction1 * (m.values[k] / adams_denominator(s, v.values[k]));
@@ -176,9 +207,10 @@ __device__ void move_by_adamw(const UpdateScalars& s, const UpdateMemory& memory
 }
 
 // SGD, with and without Nesterov, and LARS.
-__device__ void move_by_momentum(const UpdateScalars& s, float scale, bool nesterov,
+__device__ void move_by_momentum(const DeviceSegment& segment, float scale, bool nesterov,
                                  const UpdateMemory& memory, int64_t at, int64_t left, Pack& p) {
-  const Pack g = decayed_gradient(s, memory, at, left, p);
+  const UpdateScalars& s = segment.scalars;
+  const Pack g = decayed_gradient(segment, memory, at, left, p);
   Pack m = load(memory.moment1 + at, left);
   for (int k = 0; k < Pack::kCount; ++k) {
     const float gradient = scale * g.values[k];
@@ -200,6 +232,7 @@ template <UpdateRule kRule>
 __global__ void move_kernel(DeviceSegments segments, const double* trust, UpdateMemory memory) {
   const Chunk chunk = chunk_of_block(segments);
   const DeviceSegment& segment = segments.all[chunk.segment];
+  if (!segment.applies) return;
   const UpdateScalars& s = segment.scalars;
   const double ratio = segment.adapts && !s.frozen ? trust[chunk.segment] : 1.0;
   for (int64_t i = first_of_thread(); i < chunk.size; i += kStride) {
@@ -209,10 +242,10 @@ __global__ void move_kernel(DeviceSegments segments, const double* trust, Update
       if constexpr (kRule == UpdateRule::lamb) {
         move_by_lamb(s, ratio, memory, at, left, p);
       } else if constexpr (kRule == UpdateRule::adamw) {
-        move_by_adamw(s, memory, at, left, p);
+        move_by_adamw(segment, memory, at, left, p);
       } else {
-        move_by_momentum(s, static_cast<float>(ratio), kRule == UpdateRule::sgd, memory, at, left,
-                         p);
+        move_by_momentum(segment, static_cast<float>(ratio), kRule == UpdateRule::sgd, memory, at,
+                         left, p);
       }
       store(memory.parameters + at, p, left);
     }
@@ -245,27 +278,20 @@ class Table {
   DeviceArray<DeviceSegment> device_;
 };
 
-std::vector<double> cuda_squared_norms(std::span<const UpdateSegment> segments, const float* values,
-                                       double scale) {
+void cuda_squared_norms(std::span<const UpdateSegment> segments, const float* values, double scale,
+                        double* norms) {
   std::vector<DeviceSegment> host;
   for (const UpdateSegment& segment : segments)
     host.push_back({.offset = segment.offset, .size = segment.size});
+  if (host.empty()) return;
   Table table(std::move(host));
-  std::vector<double> norms(segments.size()), of_chunks(table.chunks());
-  if (of_chunks.empty()) return norms;
-  DeviceArray<double> device_norms(of_chunks.size());
-  comm::launch("norms_kernel", norms_kernel, table.chunks(), kThreads, table.segments(), values,
-               device_norms.data());
-  check_cuda(cudaMemcpy(of_chunks.data(), device_norms.data(), of_chunks.size() * sizeof(double),
-                        cudaMemcpyDeviceToHost),
-             "cudaMemcpy");
-  auto chunk = of_chunks.begin();
-  for (size_t k = 0; k < segments.size(); ++k) {
-    const auto end = chunk + chunks_of(segments[k].size);
-    norms[k] = std::accumulate(chunk, end, 0.0) * scale * scale;
-    chunk = end;
+  DeviceArray<double> of_chunks(table.chunks());
+  if (table.chunks() > 0) {
+    comm::launch("norms_kernel", norms_kernel, table.chunks(), kThreads, table.segments(), values,
+                 of_chunks.data());
   }
-  return norms;
+  comm::launch("segment_norms_kernel", segment_norms_kernel, table.count(), kThreads,
+               table.segments(), of_chunks.data(), scale, norms);
 }
 
 template <UpdateRule kRule>
@@ -289,14 +315,10 @@ bool adapts(UpdateRule rule, const UpdateSegment& segment, const UpdateScalars& 
 }
 
 void cuda_update(std::span<const UpdateSegment> segments, const UpdateOptions& options,
-                 const UpdateStep& step, std::span<const double> gradient_squared_norms,
-                 const UpdateMemory& memory) {
-  const double all =
-      std::accumulate(gradient_squared_norms.begin(), gradient_squared_norms.end(), 0.0);
+                 const UpdateStep& step, const UpdateMemory& memory) {
   std::vector<DeviceSegment> host;
-  for (size_t k = 0; k < segments.size(); ++k) {
-    const UpdateSegment& segment = segments[k];
-    const UpdateScalars s = update_scalars(options, step, segment, gradient_squared_norms[k], all);
+  for (const UpdateSegment& segment : segments) {
+    const UpdateScalars s = update_scalars(options, step, segment);
     host.push_back({.offset = segment.offset,
                     .size = segment.size,
                     .adapts = adapts(options.rule, segment, s),
@@ -304,6 +326,8 @@ void cuda_update(std::span<const UpdateSegment> segments, const UpdateOptions& o
   }
   Table table(std::move(host));
   if (table.chunks() == 0) return;
+  comm::launch("clip_kernel", clip_kernel, 1U, kThreads, table.segments(), options,
+               step.gradient_scale, memory.squared_norms, memory.applies);
   switch (options.rule) {
     case UpdateRule::lamb:
       return move<UpdateRule::lamb>(table, memory);

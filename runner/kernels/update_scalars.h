@@ -2,17 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
-#include <span>
 
 #include "runner/kernels/update.h"
+
+#ifdef __CUDACC__
+#define LOCKSTEP_HOST_DEVICE __host__ __device__
+#else
+#define LOCKSTEP_HOST_DEVICE
+#endif
 
 namespace lockstep::runner {
 
 /// Everything of an update that is one number for a whole segment, in the precision of the loops;
 /// the same for processors and GPUs.
 struct UpdateScalars {
-  float gradient_factor;  // mean over the shards and clipping
   float learning_rate;
   float decay;  // 0 where the segment does not decay
   float beta1, beta2, epsilon, momentum;
@@ -27,28 +30,29 @@ struct UpdateScalars {
 /// The share of their weights' norm that LARS moves weights by at a learning rate of 1.
 constexpr double kLarsTrust = 0.001;
 
-/// What the gradients of a segment are multiplied by so that no norm exceeds its limit.
-inline double clipping(const UpdateOptions& options, double segment_squared_norm,
-                       double squared_norm_all) {
-  double factor = 1.0;
+/// What the gradients of a segment are multiplied by: by `scale`, and so that no norm exceeds its
+/// limit.
+LOCKSTEP_HOST_DEVICE inline float gradient_factor(const UpdateOptions& options, double scale,
+                                                  double segment_squared_norm,
+                                                  double squared_norm_all) {
+  double clip = 1.0;
   if (options.clip_gradient > 0.0) {
     const double norm = std::sqrt(options.clip_each ? segment_squared_norm : squared_norm_all);
-    factor = std::min(1.0, options.clip_gradient / (norm + 1e-6));
+    const double most = options.clip_gradient / (norm + 1e-6);
+    if (most < 1.0) clip = most;
   }
-  // timm's Lamb always clips the norm of all to 1.
-  if (options.rule == UpdateRule::lamb)
-    factor /= std::max(1.0, std::sqrt(squared_norm_all) * factor);
-  return factor;
+  if (options.rule == UpdateRule::lamb) {  // timm's always clips the norm of all to 1
+    const double norm = std::sqrt(squared_norm_all) * clip;
+    if (norm > 1.0) clip /= norm;
+  }
+  return static_cast<float>(scale * clip);
 }
 
 inline UpdateScalars update_scalars(const UpdateOptions& options, const UpdateStep& step,
-                                    const UpdateSegment& segment, double segment_squared_norm,
-                                    double squared_norm_all) {
+                                    const UpdateSegment& segment) {
   const int64_t updates = step.step - segment.frozen_steps;  // of this segment
   const double t = static_cast<double>(std::max<int64_t>(1, updates));
-  const double clip = clipping(options, segment_squared_norm, squared_norm_all);
   return {
-      .gradient_factor = static_cast<float>(step.gradient_scale * clip),
       .learning_rate = static_cast<float>(step.learning_rate),
       .decay = segment.decays ? static_cast<float>(step.weight_decay) : 0.0f,
       .beta1 = static_cast<float>(options.beta1),

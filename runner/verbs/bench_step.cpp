@@ -25,7 +25,8 @@ struct StepTimes {
   std::vector<double> compute, sum, update, all;
 };
 
-// A step as the loop makes it, but for the batch, which is there already, and for what is written.
+// A step as the loop makes it, but for the batch, which is there already, and for what is written. A
+// GPU is waited for at its end alone: the parts are then those of the host.
 // Halfway through the run: what is frozen at first has thawed, and the warm-ups are over.
 void time_step(const RunPlan& plan, Step& step, const jobs::Tensors& batch, const World& world,
                StepTimes& times) {
@@ -44,6 +45,7 @@ void time_step(const RunPlan& plan, Step& step, const jobs::Tensors& batch, cons
   {
     RECORD_USER_SCOPE("the update");
     step.update(plan.update_after(halfway));
+    step.result();
   }
   times.update.push_back(part.lap());
   times.all.push_back(whole.lap());

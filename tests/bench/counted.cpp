@@ -59,10 +59,12 @@ void count_update() {
       moment2(kValues), average(kValues);
   count([&] {
     gradients.assign(kValues, 0.01f);
-    const auto norms = runner::squared_norms(segments, gradients.data(), 1.0);
-    runner::update(
-        segments, {}, {.learning_rate = 1e-3, .weight_decay = 0.02, .average_decay = 0.9}, norms,
-        {parameters.data(), gradients.data(), moment1.data(), moment2.data(), average.data()});
+    double norms[3];
+    runner::squared_norms(segments, gradients.data(), 1.0, norms);
+    runner::update(segments, {},
+                   {.learning_rate = 1e-3, .weight_decay = 0.02, .average_decay = 0.9},
+                   {parameters.data(), gradients.data(), moment1.data(), moment2.data(),
+                    average.data(), norms});
   });
 }
 

@@ -88,8 +88,9 @@ class RecordedStep : public testing::TestWithParam<const char*> {
         batch.add(name, tensor.dim() == 4 ? tensor.roll(k, 3) : tensor.clone());
       }
       training.step.add_shard({{k, 0}, batch}, {});
-      outcome.losses.push_back(training.step.finish_sums().loss);
+      training.step.finish_sums();
       training.step.update(training.plan.update_after(k));
+      outcome.losses.push_back(training.step.result().loss);
     }
     outcome.parameters = training.model.arenas.parameters;
     outcome.average = training.model.arenas.average;

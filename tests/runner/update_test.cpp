@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
+#include <vector>
 
 #include "runner/kernels/update_cuda.h"
 
@@ -16,6 +18,14 @@ struct Device {
   UpdateKernels kernels;
 };
 const Device kDevices[] = {{"processor", UpdateKernels()}, {"cuda", cuda_update_kernels()}};
+
+std::vector<double> norms_of(const UpdateKernels& kernels,
+                             const std::vector<UpdateSegment>& segments,
+                             const std::vector<float>& values, double scale = 1.0) {
+  std::vector<double> norms(segments.size());
+  kernels.norms(segments, values.data(), scale, norms.data());
+  return norms;
+}
 
 class Update : public testing::TestWithParam<Device> {
  protected:
@@ -41,12 +51,15 @@ TEST_P(Update, LambFollowsTheGoldenVector) {
     g[1] = -0.8f;
     g[2] = 1.2f;
     g[64] = 0.4f;
-    const std::vector<double> squared = kernels_.norms(segments, g.data(), 1.0);
+    const std::vector<double> squared = norms_of(kernels_, segments, g);
     EXPECT_NEAR(std::sqrt(squared[0] + squared[1]), norms[k - 1], 1e-6);
-    kernels_.update(
-        segments, {.rule = UpdateRule::lamb},
-        {.step = k, .learning_rate = 0.1, .weight_decay = 0.02}, squared,
-        {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data()});
+    kernels_.update(segments, {.rule = UpdateRule::lamb},
+                    {.step = k, .learning_rate = 0.1, .weight_decay = 0.02},
+                    {.parameters = p.data(),
+                     .gradients = g.data(),
+                     .moment1 = m.data(),
+                     .moment2 = v.data(),
+                     .squared_norms = squared.data()});
     EXPECT_NEAR(p[0], weights[k - 1][0], 1e-6);
     EXPECT_NEAR(p[1], weights[k - 1][1], 1e-6);
     EXPECT_NEAR(p[2], weights[k - 1][2], 1e-6);
@@ -106,18 +119,19 @@ TEST_P(Rules, FollowTheirFormulas) {
       }
       A[i] = keep * A[i] + (1.0 - keep) * P[i];
     }
+    const std::vector<double> squared = norms_of(kernels_, segments, g, scale);
     kernels_.update(segments, {.rule = rule, .epsilon = 1e-8, .clip_gradient = clip},
                     {.step = t,
                      .learning_rate = rate,
                      .weight_decay = decay,
                      .gradient_scale = scale,
                      .average_decay = keep},
-                    kernels_.norms(segments, g.data(), scale),
                     {.parameters = p.data(),
                      .gradients = g.data(),
                      .moment1 = m.data(),
                      .moment2 = v.data(),
-                     .average = average.data()});
+                     .average = average.data(),
+                     .squared_norms = squared.data()});
     for (size_t i = 0; i < n; ++i) {
       ASSERT_NEAR(p[i], P[i], 2e-6) << "step " << t << " element " << i;
       ASSERT_NEAR(average[i], A[i], 2e-6);
@@ -151,11 +165,14 @@ TEST_P(Update, LeavesOutWhatIsFrozenAndCountsFromItsThaw) {
   for (int64_t t = 1; t <= 4; ++t) {
     set(g, 0, 0.1f * static_cast<float>(t));
     set(g, 64, 0.1f * static_cast<float>(t - 2));
-    kernels_.update(
-        segments, {.rule = UpdateRule::adamw},
-        {.step = t, .learning_rate = 0.1, .weight_decay = 0.1},
-        kernels_.norms(segments, g.data(), 1.0),
-        {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data()});
+    const std::vector<double> squared = norms_of(kernels_, segments, g);
+    kernels_.update(segments, {.rule = UpdateRule::adamw},
+                    {.step = t, .learning_rate = 0.1, .weight_decay = 0.1},
+                    {.parameters = p.data(),
+                     .gradients = g.data(),
+                     .moment1 = m.data(),
+                     .moment2 = v.data(),
+                     .squared_norms = squared.data()});
     first.push_back(p[0]);
     EXPECT_EQ(p[64], t <= 2 ? 1.0f : first[static_cast<size_t>(t - 3)]) << t;
   }
@@ -180,8 +197,9 @@ struct Arenas {
       : parameters(size), gradients(size), moment1(size), moment2(size), average(size) {
     for (size_t i = 0; i < size; ++i) parameters[i] = std::sin(static_cast<float>(i));
   }
-  UpdateMemory memory() {
-    return {parameters.data(), gradients.data(), moment1.data(), moment2.data(), average.data()};
+  UpdateMemory memory(const std::vector<double>& squared_norms) {
+    return {parameters.data(), gradients.data(), moment1.data(),
+            moment2.data(),    average.data(),   squared_norms.data()};
   }
 };
 
@@ -192,13 +210,14 @@ Arenas after_three_updates(const UpdateKernels& kernels, UpdateRule rule, bool c
     for (size_t i = 0; i < arenas.gradients.size(); ++i) {
       arenas.gradients[i] = std::cos(static_cast<float>(i) * 0.3f * static_cast<float>(t));
     }
+    const std::vector<double> squared = norms_of(kernels, segments, arenas.gradients, 0.5);
     kernels.update(segments, {.rule = rule, .clip_gradient = 5.0, .clip_each = clip_each},
                    {.step = t,
                     .learning_rate = rule == UpdateRule::lars ? 10.0 : 0.01,
                     .weight_decay = 0.1,
                     .gradient_scale = 0.5,
                     .average_decay = t == 1 ? 0.0 : 0.9},
-                   kernels.norms(segments, arenas.gradients.data(), 0.5), arenas.memory());
+                   arenas.memory(squared));
   }
   return arenas;
 }
@@ -231,16 +250,18 @@ TEST(UpdateOnGpus, HasTheSameBitsEachTime) {
 
 TEST_P(Update, TakesNoSegments) {
   const std::vector<UpdateSegment> none, empty{{0, 0, true}};
-  EXPECT_TRUE(kernels_.norms(none, nullptr, 1.0).empty());
-  EXPECT_EQ(kernels_.norms(empty, nullptr, 1.0), std::vector<double>{0.0});
-  kernels_.update(empty, {}, {}, std::vector<double>{0.0}, {});
+  kernels_.norms(none, nullptr, 1.0, nullptr);
+  kernels_.update(none, {}, {}, {});
+  const std::vector<double> norms = norms_of(kernels_, empty, {});
+  EXPECT_EQ(norms, std::vector<double>{0.0});
+  kernels_.update(empty, {}, {}, {.squared_norms = norms.data()});
 }
 
 TEST_P(Update, SquaredNormsAreThoseOfEachSegment) {
   const std::vector<UpdateSegment> segments = segments_of_many_sizes();
   std::vector<float> values(static_cast<size_t>(segments.back().offset));
   for (size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i));
-  const std::vector<double> norms = kernels_.norms(segments, values.data(), 0.5);
+  const std::vector<double> norms = norms_of(kernels_, segments, values, 0.5);
   for (size_t k = 0; k < segments.size(); ++k) {
     double exact = 0.0;
     for (int64_t i = 0; i < segments[k].size; ++i) {
@@ -250,13 +271,37 @@ TEST_P(Update, SquaredNormsAreThoseOfEachSegment) {
   }
 }
 
+TEST_P(Update, ThatDoesNotApplyChangesNothing) {
+  const std::vector<UpdateSegment> segments = segments_of_many_sizes();
+  for (const UpdateRule rule : {UpdateRule::lamb, UpdateRule::adamw, UpdateRule::sgd,
+                                UpdateRule::momentum, UpdateRule::lars}) {
+    Arenas arenas = after_three_updates(kernels_, rule, /*clip_each=*/true);
+    const Arenas before = arenas;
+    arenas.gradients.assign(arenas.gradients.size(), std::numeric_limits<float>::quiet_NaN());
+    const std::vector<double> squared = norms_of(kernels_, segments, arenas.gradients);
+    const bool applies = false;
+    UpdateMemory memory = arenas.memory(squared);
+    memory.applies = &applies;
+    kernels_.update(segments, {.rule = rule},
+                    {.step = 4, .learning_rate = 0.01, .average_decay = 0.9}, memory);
+    EXPECT_EQ(arenas.parameters, before.parameters);
+    EXPECT_EQ(arenas.moment1, before.moment1);
+    EXPECT_EQ(arenas.moment2, before.moment2);
+    EXPECT_EQ(arenas.average, before.average);
+  }
+}
+
 TEST_P(Update, LeavesTheGapsBetweenSegmentsAlone) {
   const std::vector<UpdateSegment> segments{{0, 5, true}, {64, 70, true}};
   std::vector<float> p(192, 1.0f), g(192, 1.0f), m(192), v(192);
-  kernels_.update(
-      segments, {.rule = UpdateRule::lamb}, {.step = 1, .learning_rate = 0.1, .weight_decay = 0.1},
-      kernels_.norms(segments, g.data(), 1.0),
-      {.parameters = p.data(), .gradients = g.data(), .moment1 = m.data(), .moment2 = v.data()});
+  const std::vector<double> squared = norms_of(kernels_, segments, g);
+  kernels_.update(segments, {.rule = UpdateRule::lamb},
+                  {.step = 1, .learning_rate = 0.1, .weight_decay = 0.1},
+                  {.parameters = p.data(),
+                   .gradients = g.data(),
+                   .moment1 = m.data(),
+                   .moment2 = v.data(),
+                   .squared_norms = squared.data()});
   for (size_t i = 0; i < p.size(); ++i) {
     const bool inside = i < 5 || (i >= 64 && i < 134);
     EXPECT_EQ(p[i] != 1.0f, inside) << i;

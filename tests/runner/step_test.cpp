@@ -1,0 +1,102 @@
+#include "runner/step.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "tests/runner/small_training.h"
+
+namespace lockstep::runner {
+namespace {
+
+constexpr const char* kRsb = R"(
+job = "rsb"
+batch.size = 8
+batch.shards = 2
+model = {name = "resnet18", classes = 10}
+augmentation.size = 32
+average.decay = 0.9
+)";
+
+constexpr const char* kDino = R"(
+job = "dino"
+batch.size = 4
+batch.shards = 2
+model = {name = "vit_tiny", patch_size = 8}
+crops = {global_size = 32, local_size = 16, local_count = 2}
+head = {out_dim = 256, hidden_dim = 64, bottleneck_dim = 32}
+)";
+
+class Steps : public testing::TestWithParam<const char*> {
+ protected:
+  // The pictures of the second shard may be no numbers.
+  static void take(SmallTraining& training, int64_t number, bool spoilt, Votes votes = {}) {
+    for (int64_t shard = 0; shard < 2; ++shard) {
+      jobs::Tensors batch;
+      for (const auto& [name, tensor] : training.batch) {
+        at::Tensor given = tensor.dim() == 4 ? tensor.roll(number, 3) : tensor.clone();
+        if (spoilt && shard == 1 && tensor.dim() == 4)
+          given.fill_(std::numeric_limits<float>::quiet_NaN());
+        batch.add(name, given);
+      }
+      training.step.add_shard({{number, shard}, batch}, shard == 1 ? votes : Votes());
+    }
+    training.step.finish_sums();
+    training.step.update(training.plan.update_after(number));
+  }
+};
+
+// Nobody asked between them: the device leaves the update out by itself.
+TEST_P(Steps, LeaveOutAnUpdateThatIsNotFinite) {
+  SmallTraining spoilt(GetParam(), 400), sound(GetParam(), 400);
+  for (const int64_t number : {0, 1, 2, 3}) {
+    take(spoilt, number, number == 1 || number == 2);
+    if (number == 0 || number == 3) take(sound, number, false);
+  }
+  const StepResult result = spoilt.step.result(), expected = sound.step.result();
+  EXPECT_EQ(result.steps, 4);
+  EXPECT_EQ(result.left_out, 2);
+  EXPECT_EQ(expected.steps, 2);
+  EXPECT_EQ(expected.left_out, 0);
+  EXPECT_EQ(result.loss, expected.loss);
+  EXPECT_EQ(result.gradient_norm, expected.gradient_norm);
+  const std::vector<at::Tensor> found = spoilt.model.arenas.all(),
+                                wanted = sound.model.arenas.all();
+  for (size_t i = 0; i < found.size(); ++i)
+    EXPECT_TRUE(at::equal(found[i], wanted[i])) << spoilt.model.arenas.describe(i, 0);
+}
+
+TEST_P(Steps, TellWhatIsNotFinite) {
+  SmallTraining training(GetParam(), 400);
+  take(training, 0, true);
+  const StepResult result = training.step.result();
+  EXPECT_EQ(result.steps, 1);
+  EXPECT_EQ(result.left_out, 1);
+  EXPECT_TRUE(std::isnan(result.loss));
+}
+
+TEST_P(Steps, KeepVotesUntilSomebodyAsks) {
+  SmallTraining training(GetParam(), 400);
+  take(training, 0, false, {.stop = true, .unreadable = 2});
+  take(training, 1, false, {.save = true, .unreadable = 3});
+  take(training, 2, false);
+  const StepResult asked = training.step.result();
+  EXPECT_TRUE(asked.votes.stop);
+  EXPECT_TRUE(asked.votes.save);
+  EXPECT_EQ(asked.votes.unreadable, 5);
+  take(training, 3, false);
+  const StepResult next = training.step.result();
+  EXPECT_FALSE(next.votes.stop);
+  EXPECT_FALSE(next.votes.save);
+  EXPECT_EQ(next.votes.unreadable, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Jobs, Steps, testing::Values(kRsb, kDino),
+                         [](const auto& job) { return job.index == 0 ? "Rsb" : "Dino"; });
+
+}  // namespace
+}  // namespace lockstep::runner
