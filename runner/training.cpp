@@ -139,8 +139,8 @@ StepResult Training::result_after(const StepResult& before) {
   return {.loss = before.loss, .gradient_norm = before.gradient_norm};
 }
 
-// A processor is asked after each step. A GPU goes on with the next one meanwhile, and is waited for
-// where what came of a step is written or decides what follows, and before wishes grow old.
+// A processor is asked after each step. A GPU goes on with the next one meanwhile, and is waited
+// for where what came of a step is written or decides what follows, and before wishes grow old.
 bool Training::wants_result(int64_t step) const {
   constexpr int64_t kMostUnasked = 16;
   const RunOptions& options = plan_.options;

@@ -17,6 +17,7 @@
 #include <cerrno>
 #include <cmath>
 #include <future>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -69,8 +70,17 @@ uint64_t hash_of(const at::Tensor& arena) {
   return XXH3_64bits(arena.const_data_ptr(), arena.nbytes());
 }
 
-// The place of the first float that is not finite, if there is one.
-std::optional<int64_t> copy_arena(const at::Tensor& from, const at::Tensor& to) {
+// What a copy found on its way.
+struct Copied {
+  uint64_t hash = 0;
+  std::optional<int64_t> wrong;  // the place of the first float that is not finite
+};
+
+// Piece by piece, so that memory is read once.
+Copied copy_arena(const at::Tensor& from, const at::Tensor& to) {
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> hash(XXH3_createState(),
+                                                                      &XXH3_freeState);
+  XXH3_64bits_reset(hash.get());
   const at::Tensor host = from.cpu();
   std::span<const float> rest(host.const_data_ptr<float>(), static_cast<size_t>(host.numel()));
   auto* place = to.mutable_data_ptr<float>();
@@ -81,11 +91,12 @@ std::optional<int64_t> copy_arena(const at::Tensor& from, const at::Tensor& to) 
       const auto first = std::ranges::find_if_not(piece, [](float x) { return std::isfinite(x); });
       wrong = &*first - host.const_data_ptr<float>();
     }
+    XXH3_64bits_update(hash.get(), piece.data(), piece.size_bytes());
     stream_copy(piece, place);
     place += piece.size();
     rest = rest.subspan(piece.size());
   }
-  return wrong;
+  return {XXH3_64bits_digest(hash.get()), wrong};
 }
 
 // One core does not fill the memory's width.
@@ -128,18 +139,16 @@ void Snapshot::forget() { std::atomic_ref(header().whole).store(0); }
 std::string Snapshot::copy(const Arenas& from) {
   forget();
   const std::vector<at::Tensor> source = from.all(), target = arenas_->all();
-  const auto wrong =
+  const std::vector<Copied> copied =
       for_each_arena(source.size(), [&](size_t i) { return copy_arena(source[i], target[i]); });
-  for (size_t i = 0; i < wrong.size(); ++i) {
-    if (wrong[i]) return from.describe(i, *wrong[i]);
+  std::ranges::transform(copied, header().hashes.begin(), &Copied::hash);
+  for (size_t i = 0; i < copied.size(); ++i) {
+    if (copied[i].wrong) return from.describe(i, *copied[i].wrong);
   }
   return {};
 }
 
 void Snapshot::seal(const Progress& progress) {
-  const std::vector<at::Tensor> arenas = arenas_->all();
-  std::ranges::copy(for_each_arena(arenas.size(), [&](size_t i) { return hash_of(arenas[i]); }),
-                    header().hashes.begin());
   header().layout = layout_;
   header().progress = progress;
   std::atomic_ref(header().whole).store(kWhole);

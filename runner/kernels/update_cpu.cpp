@@ -24,8 +24,8 @@ LOCKSTEP_CLONES double squared_norm(const float* values, int64_t size) {
 }
 
 // The direction of Adam with coupled decay replaces the gradient.
-LOCKSTEP_CLONES void lamb_direction(const UpdateScalars& s, float factor, int64_t size, const float* p, float* g,
-                                    float* m, float* v) {
+LOCKSTEP_CLONES void lamb_direction(const UpdateScalars& s, float factor, int64_t size,
+                                    const float* p, float* g, float* m, float* v) {
   for (int64_t i = 0; i < size; ++i) {
     const float gradient = g[i] * factor;
     m[i] = s.beta1 * m[i] + s.rest1 * gradient;
@@ -39,8 +39,8 @@ LOCKSTEP_CLONES void move_along(float rate, int64_t size, float* p, const float*
   for (int64_t i = 0; i < size; ++i) p[i] -= rate * direction[i];
 }
 
-LOCKSTEP_CLONES void adamw(const UpdateScalars& s, float factor, int64_t size, float* p, const float* g, float* m,
-                           float* v) {
+LOCKSTEP_CLONES void adamw(const UpdateScalars& s, float factor, int64_t size, float* p,
+                           const float* g, float* m, float* v) {
   const float keep = 1.0f - s.learning_rate * s.decay;
   for (int64_t i = 0; i < size; ++i) {
     const float gradient = g[i] * factor;
@@ -51,8 +51,8 @@ LOCKSTEP_CLONES void adamw(const UpdateScalars& s, float factor, int64_t size, f
   }
 }
 
-LOCKSTEP_CLONES void sgd(const UpdateScalars& s, float factor, bool nesterov, int64_t size, float* p,
-                         const float* g, float* m) {
+LOCKSTEP_CLONES void sgd(const UpdateScalars& s, float factor, bool nesterov, int64_t size,
+                         float* p, const float* g, float* m) {
   const float kept = s.first ? 0.0f : s.momentum;
   const float ahead = nesterov ? s.momentum : 1.0f;
   const float now = nesterov ? 1.0f : 0.0f;
@@ -63,7 +63,8 @@ LOCKSTEP_CLONES void sgd(const UpdateScalars& s, float factor, bool nesterov, in
   }
 }
 
-LOCKSTEP_CLONES void add_decay(const UpdateScalars& s, float factor, int64_t size, const float* p, float* g) {
+LOCKSTEP_CLONES void add_decay(const UpdateScalars& s, float factor, int64_t size, const float* p,
+                               float* g) {
   for (int64_t i = 0; i < size; ++i) g[i] = g[i] * factor + s.decay * p[i];
 }
 

@@ -156,8 +156,9 @@ __global__ void direction_kernel(DeviceSegments segments, UpdateMemory memory, T
   for (int64_t i = first_of_thread(); i < chunk.size; i += kStride) {
     const int64_t at = chunk.offset + i, left = chunk.size - i;
     const Pack p = load(memory.parameters + at, left);
-    const Pack direction = kRule == UpdateRule::lamb ? lamb_direction(segment, memory, at, left, p)
-                                                     : decayed_gradient(segment, memory, at, left, p);
+    const Pack direction = kRule == UpdateRule::lamb
+                               ? lamb_direction(segment, memory, at, left, p)
+                               : decayed_gradient(segment, memory, at, left, p);
     sums.weights += squares(p);
     sums.direction += squares(direction);
   }

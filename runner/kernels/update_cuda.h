@@ -4,7 +4,7 @@
 
 namespace lockstep::runner {
 
-/// The passes of update.h over memory of the current CUDA device, on its default stream. Segments
+/// The passes of update.h over memory of the current CUDA device, on the current stream. Segments
 /// begin on 16 bytes, as all arenas have them. Throws CollectiveError (E404) where CUDA fails.
 UpdateKernels cuda_update_kernels();
 
