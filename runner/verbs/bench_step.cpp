@@ -25,9 +25,9 @@ struct StepTimes {
   std::vector<double> compute, sum, update, all;
 };
 
-// A step as the loop makes it, but for the batch, which is there already, and for what is written. A
-// GPU is waited for at its end alone: the parts are then those of the host.
-// Halfway through the run: what is frozen at first has thawed, and the warm-ups are over.
+// A step as the loop makes it, but for the batch, which is there already, and for what is written.
+// A GPU is waited for at its end alone: the parts are then those of the host. Halfway through the
+// run: what is frozen at first has thawed, and the warm-ups are over.
 void time_step(const RunPlan& plan, Step& step, const jobs::Tensors& batch, const World& world,
                StepTimes& times) {
   const int64_t each = plan.options.shards / world.size();
