@@ -26,6 +26,11 @@ class SumArena {
     std::vector<Segment> segments;  // of the gradients, in arena order
     int64_t gradient_size = 0;      // floats, padding included; the tail starts here
     int64_t size = 0;               // floats in all
+
+    /// What a rank hands over in one step.
+    int64_t bytes(Wire wire) const {
+      return gradient_size * (wire == Wire::bfloat16 ? 2 : 4) + (size - gradient_size) * 4;
+    }
   };
 
   /// `local_shards` of this rank. The memory is that of `device`: 1 + log2(local_shards) buffers.

@@ -50,7 +50,7 @@ monitoring::Launch describe_launch(const RunPlan& plan, const Model& model, cons
           .restarts = history.restarts,
           .lost_steps = history.lost_steps,
           .first_start = history.first_start,
-          .sum_bytes = sums_of_step(*model.job).size * static_cast<int64_t>(sizeof(float)),
+          .sum_bytes = sums_of_step(*model.job).bytes(plan.options.wire),
           .checkpoint_interval_steps = plan.options.checkpoint_every.steps};
 }
 

@@ -118,6 +118,7 @@ template <typename Matrix>
 LOCKSTEP_INLINE void to_products(const WinogradTiles& tiles, TileRange range, const float* pixels,
                                  float* products) {
   constexpr int kIn = Matrix::kIn;
+  const int64_t place = from_place_to_place(range.count, tiles.channels);
   for (int64_t t = 0; t < range.count; ++t) {
     const Tile tile(tiles, range.first + t);
     for (int64_t c = 0; c < tiles.channels; c += kWidth) {
@@ -126,7 +127,7 @@ LOCKSTEP_INLINE void to_products(const WinogradTiles& tiles, TileRange range, co
                           [&](int64_t offset, int i) { in[i] = at(pixels + offset + c); });
       transform<Matrix>(in, out);
       for (int64_t p = 0; p < kWinogradPlaces; ++p)
-        at(products + (p * range.count + t) * tiles.channels + c) = out[p];
+        at(products + p * place + t * tiles.channels + c) = out[p];
     }
   }
 }
@@ -145,12 +146,13 @@ LOCKSTEP_CLONES void winograd_result_gradients(const WinogradTiles& tiles, TileR
 
 LOCKSTEP_CLONES void winograd_results(const WinogradTiles& tiles, TileRange range,
                                       const float* products, float* results) {
+  const int64_t place = from_place_to_place(range.count, tiles.channels);
   for (int64_t t = 0; t < range.count; ++t) {
     const Tile tile(tiles, range.first + t);
     for (int64_t c = 0; c < tiles.channels; c += kWidth) {
       Vector in[kWinogradPlaces], out[16];
       for (int64_t p = 0; p < kWinogradPlaces; ++p)
-        in[p] = at(products + (p * range.count + t) * tiles.channels + c);
+        in[p] = at(products + p * place + t * tiles.channels + c);
       transform<ProductsToResults>(in, out);
       for_each_pixel<4>(tiles, tile, 0,
                         [&](int64_t offset, int i) { at(results + offset + c) = out[i]; });
@@ -160,24 +162,26 @@ LOCKSTEP_CLONES void winograd_results(const WinogradTiles& tiles, TileRange rang
 
 LOCKSTEP_CLONES void winograd_weights(int64_t out, int64_t in, bool turned, const float* weights,
                                       float* products) {
+  const int64_t place = from_place_to_place(out, in);
   for (int64_t o = 0; o < out; ++o) {
     for (int64_t c = 0; c < in; c += kWidth) {
       Vector taps[9], of_taps[kWinogradPlaces];
       for (int64_t k = 0; k < 9; ++k) taps[turned ? 8 - k : k] = at(weights + (9 * o + k) * in + c);
       transform<WeightsToProducts>(taps, of_taps);
       for (int64_t p = 0; p < kWinogradPlaces; ++p)
-        at(products + (p * out + o) * in + c) = of_taps[p];
+        at(products + p * place + o * in + c) = of_taps[p];
     }
   }
 }
 
 LOCKSTEP_CLONES void winograd_weight_gradients(int64_t out, int64_t in, const float* products,
                                                float* gradients) {
+  const int64_t place = from_place_to_place(out, in);
   for (int64_t o = 0; o < out; ++o) {
     for (int64_t c = 0; c < in; c += kWidth) {
       Vector of_taps[kWinogradPlaces], taps[9];
       for (int64_t p = 0; p < kWinogradPlaces; ++p)
-        of_taps[p] = at(products + (p * out + o) * in + c);
+        of_taps[p] = at(products + p * place + o * in + c);
       transform<ProductsToWeightGradients>(of_taps, taps);
       for (int64_t k = 0; k < 9; ++k) at(gradients + (9 * o + k) * in + c) = taps[k];
     }

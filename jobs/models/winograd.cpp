@@ -59,12 +59,14 @@ class Products {
  public:
   Products(const Blocks& blocks, int64_t channels)
       : channels_(channels),
-        memory_(at::empty({kWinogradPlaces * blocks.tiles_of_block() * channels}, at::kFloat)) {}
+        memory_(
+            at::empty({kWinogradPlaces * from_place_to_place(blocks.tiles_of_block(), channels)},
+                      at::kFloat)) {}
 
   float* begin() const { return memory_.mutable_data_ptr<float>(); }
   // [tiles of a range, channels]
   MatrixView of(int64_t place, TileRange range) const {
-    return {begin() + place * range.count * channels_, channels_, 1};
+    return {begin() + place * from_place_to_place(range.count, channels_), channels_, 1};
   }
 
  private:
@@ -90,7 +92,7 @@ at::Tensor convolve(const at::Tensor& x, const at::Tensor& weights) {
       winograd_pixels(tiles_of(x), range, x.const_data_ptr<float>(), of_x.begin());
       for (int64_t place = 0; place < kWinogradPlaces; ++place) {
         multiply({range.count, out, in}, of_x.of(place, range), of_place(weights, place), {},
-                 of_y.begin() + place * range.count * out, out);
+                 of_y.begin() + place * from_place_to_place(range.count, out), out);
       }
       winograd_results(tiles_of(y), range, of_y.begin(), y.mutable_data_ptr<float>());
     }
@@ -98,13 +100,19 @@ at::Tensor convolve(const at::Tensor& x, const at::Tensor& weights) {
   return y;
 }
 
+// [places, out, in] of `memory`.
+at::Tensor places_in(const at::Tensor& memory, int64_t out, int64_t in) {
+  return memory.as_strided({kWinogradPlaces, out, in}, {from_place_to_place(out, in), in, 1});
+}
+
 // [places, out, in]
 at::Tensor transformed(const at::Tensor& weight, bool turned) {
   const int64_t out = weight.size(0), in = weight.size(1);
-  const at::Tensor products = at::empty({kWinogradPlaces, out, in}, weight.options());
+  const at::Tensor products =
+      at::empty({kWinogradPlaces * from_place_to_place(out, in)}, weight.options());
   winograd_weights(out, in, turned, weight.contiguous(kLast).const_data_ptr<float>(),
                    products.mutable_data_ptr<float>());
-  return products;
+  return places_in(products, out, in);
 }
 
 }  // namespace
@@ -134,7 +142,8 @@ at::Tensor winograd_of_weight(const at::Tensor& x, const at::Tensor& of_y) {
   blocks.share([&](const std::vector<TileRange>& ranges) {
     const Products of_x(blocks, in), of_results(blocks, out);
     at::Tensor& sums = of_threads[static_cast<size_t>(at::get_thread_num())];
-    sums = at::zeros({kWinogradPlaces, out, in}, at::kFloat);
+    const int64_t place_floats = from_place_to_place(out, in);
+    sums = at::zeros({kWinogradPlaces * place_floats}, at::kFloat);
     for (const TileRange range : ranges) {
       winograd_pixels(tiles_of(x), range, x.const_data_ptr<float>(), of_x.begin());
       winograd_result_gradients(tiles_of(of_y), range, of_y.const_data_ptr<float>(),
@@ -142,7 +151,7 @@ at::Tensor winograd_of_weight(const at::Tensor& x, const at::Tensor& of_y) {
       for (int64_t place = 0; place < kWinogradPlaces; ++place) {
         multiply({out, in, range.count}, of_results.of(place, range).transposed(),
                  of_x.of(place, range), {.bias = nullptr, .add = true},
-                 sums.mutable_data_ptr<float>() + place * out * in, in);
+                 sums.mutable_data_ptr<float>() + place * place_floats, in);
       }
     }
   });

@@ -143,7 +143,7 @@ Numbers time_sum(const RunPlan& plan, World& world, const BenchOptions& options)
     seconds.push_back(watch.lap());
   }
   return {{"seconds", bench_median(seconds)},
-          {"bytes", layout.size * static_cast<int64_t>(sizeof(float))},
+          {"bytes", layout.bytes(plan.options.wire)},
           {"small_sum_seconds", time_small_sums(world.communicator())}};
 }
 

@@ -102,5 +102,11 @@ TEST(SumArena, CountsAParameterWithoutGradientAsZeros) {
   EXPECT_EQ(sums[0], run_step(4, 1)[0]);
 }
 
+// Gradients alone take the shorter way.
+TEST(SumArenaLayout, KnowsTheBytesThatTravel) {
+  EXPECT_EQ(kLayout.bytes(Wire::float32), 2400);
+  EXPECT_EQ(kLayout.bytes(Wire::bfloat16), 1376);
+}
+
 }  // namespace
 }  // namespace lockstep::comm
