@@ -281,10 +281,10 @@ class Table {
 
 void cuda_squared_norms(std::span<const UpdateSegment> segments, const float* values, double scale,
                         double* norms) {
+  if (segments.empty()) return;
   std::vector<DeviceSegment> host;
   for (const UpdateSegment& segment : segments)
     host.push_back({.offset = segment.offset, .size = segment.size});
-  if (host.empty()) return;
   Table table(std::move(host));
   DeviceArray<double> of_chunks(table.chunks());
   if (table.chunks() > 0) {
@@ -317,6 +317,7 @@ bool adapts(UpdateRule rule, const UpdateSegment& segment, const UpdateScalars& 
 
 void cuda_update(std::span<const UpdateSegment> segments, const UpdateOptions& options,
                  const UpdateStep& step, const UpdateMemory& memory) {
+  if (segments.empty()) return;
   std::vector<DeviceSegment> host;
   for (const UpdateSegment& segment : segments) {
     const UpdateScalars s = update_scalars(options, step, segment);
