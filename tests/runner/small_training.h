@@ -15,6 +15,16 @@
 
 namespace lockstep::runner {
 
+/// DINO in two shards.
+constexpr const char* kSmallDino = R"(
+job = "dino"
+batch.size = 4
+batch.shards = 2
+model = {name = "vit_tiny", patch_size = 8}
+crops = {global_size = 32, local_size = 16, local_count = 2}
+head = {out_dim = 256, hidden_dim = 64, bottleneck_dim = 32}
+)";
+
 /// What makes steps of a recipe on one rank with one thread, from fresh weights, and a drawn batch
 /// of one shard for them.
 struct SmallTraining {

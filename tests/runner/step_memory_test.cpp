@@ -17,15 +17,6 @@ augmentation.size = 32
 average.decay = 0.9
 )";
 
-constexpr const char* kDino = R"(
-job = "dino"
-batch.size = 4
-batch.shards = 2
-model = {name = "vit_tiny", patch_size = 8}
-crops = {global_size = 32, local_size = 16, local_count = 2}
-head = {out_dim = 256, hidden_dim = 64, bottleneck_dim = 32}
-)";
-
 // Chunks are some bytes larger at one time than at another. A tensor of one number takes 360 bytes,
 // and there are 15 steps to keep it in.
 constexpr size_t kScatter = 1000;
@@ -54,7 +45,7 @@ TEST_P(StepMemory, IsTheSameAfterEveryStep) {
   EXPECT_LT(memory_in_use(), settled + kScatter);
 }
 
-INSTANTIATE_TEST_SUITE_P(Jobs, StepMemory, testing::Values(kRsb, kDino),
+INSTANTIATE_TEST_SUITE_P(Jobs, StepMemory, testing::Values(kRsb, kSmallDino),
                          [](const auto& job) { return job.index == 0 ? "Rsb" : "Dino"; });
 
 }  // namespace

@@ -22,15 +22,6 @@ augmentation.size = 32
 average.decay = 0.9
 )";
 
-constexpr const char* kDino = R"(
-job = "dino"
-batch.size = 4
-batch.shards = 2
-model = {name = "vit_tiny", patch_size = 8}
-crops = {global_size = 32, local_size = 16, local_count = 2}
-head = {out_dim = 256, hidden_dim = 64, bottleneck_dim = 32}
-)";
-
 class Steps : public testing::TestWithParam<const char*> {
  protected:
   // The pictures of the second shard may be no numbers.
@@ -95,7 +86,7 @@ TEST_P(Steps, KeepVotesUntilSomebodyAsks) {
   EXPECT_EQ(next.votes.unreadable, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Jobs, Steps, testing::Values(kRsb, kDino),
+INSTANTIATE_TEST_SUITE_P(Jobs, Steps, testing::Values(kRsb, kSmallDino),
                          [](const auto& job) { return job.index == 0 ? "Rsb" : "Dino"; });
 
 }  // namespace
