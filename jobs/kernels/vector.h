@@ -23,9 +23,9 @@ struct Floats {
   }
 };
 
-/// What fills a register of AVX-512; elsewhere they are two or four, which wait less for each
-/// other.
-constexpr int64_t kWidth = 16;
+/// What fills a register of AVX2. Where values are compared they may be no more: for processors
+/// without AVX-512 g++ 12 would take the numbers one by one.
+constexpr int64_t kWidth = 8;
 using Vector = Floats<kWidth>::InMemory;
 using Lanes = Floats<kWidth>::Value;
 

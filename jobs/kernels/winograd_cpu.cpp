@@ -6,16 +6,20 @@
 namespace lockstep::jobs {
 namespace {
 
-static_assert(kWinogradChannels % kWidth == 0);
+// What fills a register of AVX-512; two of AVX2 wait less for each other than one.
+constexpr int64_t kNumbers = 16;
+using Numbers = Floats<kNumbers>;
+using Sixteen = Numbers::InMemory;
+static_assert(kWinogradChannels % kNumbers == 0);
 
 // The matrices of the paper, on a row or column `step` apart: B^T, G, A^T, and the transposed ones
 // of gradients. Each says how many go in and come out.
 
 struct PixelsToProducts {
   static constexpr int kIn = 6, kOut = 6;
-  LOCKSTEP_INLINE static void apply(const Vector* d, int step, Vector* out, int out_step) {
-    const Vector even = d[4 * step] - 4.0f * d[2 * step], odd = d[3 * step] - 4.0f * d[step];
-    const Vector near = d[4 * step] - d[2 * step], far = 2.0f * (d[3 * step] - d[step]);
+  LOCKSTEP_INLINE static void apply(const Sixteen* d, int step, Sixteen* out, int out_step) {
+    const Sixteen even = d[4 * step] - 4.0f * d[2 * step], odd = d[3 * step] - 4.0f * d[step];
+    const Sixteen near = d[4 * step] - d[2 * step], far = 2.0f * (d[3 * step] - d[step]);
     out[0] = 4.0f * d[0] - 5.0f * d[2 * step] + d[4 * step];
     out[out_step] = even + odd;
     out[2 * out_step] = even - odd;
@@ -27,9 +31,9 @@ struct PixelsToProducts {
 
 struct WeightsToProducts {
   static constexpr int kIn = 3, kOut = 6;
-  LOCKSTEP_INLINE static void apply(const Vector* g, int step, Vector* out, int out_step) {
-    const Vector outer = (g[0] + g[2 * step]) * (-1.0f / 6), middle = g[step] * (-1.0f / 6);
-    const Vector even = g[0] * (1.0f / 24) + g[2 * step] * (1.0f / 6), odd = g[step] * (1.0f / 12);
+  LOCKSTEP_INLINE static void apply(const Sixteen* g, int step, Sixteen* out, int out_step) {
+    const Sixteen outer = (g[0] + g[2 * step]) * (-1.0f / 6), middle = g[step] * (-1.0f / 6);
+    const Sixteen even = g[0] * (1.0f / 24) + g[2 * step] * (1.0f / 6), odd = g[step] * (1.0f / 12);
     out[0] = g[0] * 0.25f;
     out[out_step] = outer + middle;
     out[2 * out_step] = outer - middle;
@@ -41,9 +45,9 @@ struct WeightsToProducts {
 
 struct ProductsToResults {
   static constexpr int kIn = 6, kOut = 4;
-  LOCKSTEP_INLINE static void apply(const Vector* m, int step, Vector* out, int out_step) {
-    const Vector sum1 = m[step] + m[2 * step], difference1 = m[step] - m[2 * step];
-    const Vector sum2 = m[3 * step] + m[4 * step], difference2 = m[3 * step] - m[4 * step];
+  LOCKSTEP_INLINE static void apply(const Sixteen* m, int step, Sixteen* out, int out_step) {
+    const Sixteen sum1 = m[step] + m[2 * step], difference1 = m[step] - m[2 * step];
+    const Sixteen sum2 = m[3 * step] + m[4 * step], difference2 = m[3 * step] - m[4 * step];
     out[0] = m[0] + sum1 + sum2;
     out[out_step] = difference1 + 2.0f * difference2;
     out[2 * out_step] = sum1 + 4.0f * sum2;
@@ -53,9 +57,9 @@ struct ProductsToResults {
 
 struct ResultGradientsToProducts {
   static constexpr int kIn = 4, kOut = 6;
-  LOCKSTEP_INLINE static void apply(const Vector* y, int step, Vector* out, int out_step) {
-    const Vector even = y[0] + y[2 * step], odd = y[step] + y[3 * step];
-    const Vector even4 = y[0] + 4.0f * y[2 * step], odd4 = 2.0f * y[step] + 8.0f * y[3 * step];
+  LOCKSTEP_INLINE static void apply(const Sixteen* y, int step, Sixteen* out, int out_step) {
+    const Sixteen even = y[0] + y[2 * step], odd = y[step] + y[3 * step];
+    const Sixteen even4 = y[0] + 4.0f * y[2 * step], odd4 = 2.0f * y[step] + 8.0f * y[3 * step];
     out[0] = y[0];
     out[out_step] = even + odd;
     out[2 * out_step] = even - odd;
@@ -67,9 +71,9 @@ struct ResultGradientsToProducts {
 
 struct ProductsToWeightGradients {
   static constexpr int kIn = 6, kOut = 3;
-  LOCKSTEP_INLINE static void apply(const Vector* u, int step, Vector* out, int out_step) {
-    const Vector sum1 = u[step] + u[2 * step], difference1 = u[2 * step] - u[step];
-    const Vector sum2 = u[3 * step] + u[4 * step], difference2 = u[3 * step] - u[4 * step];
+  LOCKSTEP_INLINE static void apply(const Sixteen* u, int step, Sixteen* out, int out_step) {
+    const Sixteen sum1 = u[step] + u[2 * step], difference1 = u[2 * step] - u[step];
+    const Sixteen sum2 = u[3 * step] + u[4 * step], difference2 = u[3 * step] - u[4 * step];
     out[0] = 0.25f * u[0] - sum1 * (1.0f / 6) + sum2 * (1.0f / 24);
     out[out_step] = difference1 * (1.0f / 6) + difference2 * (1.0f / 12);
     out[2 * out_step] = (sum2 - sum1) * (1.0f / 6) + u[5 * step];
@@ -78,8 +82,8 @@ struct ProductsToWeightGradients {
 
 // Rows and then columns of a square.
 template <typename Matrix>
-LOCKSTEP_INLINE void transform(const Vector* in, Vector* out) {
-  Vector half[Matrix::kOut * Matrix::kIn];
+LOCKSTEP_INLINE void transform(const Sixteen* in, Sixteen* out) {
+  Sixteen half[Matrix::kOut * Matrix::kIn];
   for (int j = 0; j < Matrix::kIn; ++j) Matrix::apply(in + j, Matrix::kIn, half + j, Matrix::kIn);
   for (int i = 0; i < Matrix::kOut; ++i)
     Matrix::apply(half + i * Matrix::kIn, 1, out + i * Matrix::kOut, 1);
@@ -121,13 +125,13 @@ LOCKSTEP_INLINE void to_products(const WinogradTiles& tiles, TileRange range, co
   const int64_t place = from_place_to_place(range.count, tiles.channels);
   for (int64_t t = 0; t < range.count; ++t) {
     const Tile tile(tiles, range.first + t);
-    for (int64_t c = 0; c < tiles.channels; c += kWidth) {
-      Vector in[kIn * kIn] = {}, out[kWinogradPlaces];
+    for (int64_t c = 0; c < tiles.channels; c += kNumbers) {
+      Sixteen in[kIn * kIn] = {}, out[kWinogradPlaces];
       for_each_pixel<kIn>(tiles, tile, (kIn - 4) / 2,
-                          [&](int64_t offset, int i) { in[i] = at(pixels + offset + c); });
+                          [&](int64_t offset, int i) { in[i] = Numbers::at(pixels + offset + c); });
       transform<Matrix>(in, out);
       for (int64_t p = 0; p < kWinogradPlaces; ++p)
-        at(products + p * place + t * tiles.channels + c) = out[p];
+        Numbers::at(products + p * place + t * tiles.channels + c) = out[p];
     }
   }
 }
@@ -149,13 +153,13 @@ LOCKSTEP_CLONES void winograd_results(const WinogradTiles& tiles, TileRange rang
   const int64_t place = from_place_to_place(range.count, tiles.channels);
   for (int64_t t = 0; t < range.count; ++t) {
     const Tile tile(tiles, range.first + t);
-    for (int64_t c = 0; c < tiles.channels; c += kWidth) {
-      Vector in[kWinogradPlaces], out[16];
+    for (int64_t c = 0; c < tiles.channels; c += kNumbers) {
+      Sixteen in[kWinogradPlaces], out[16];
       for (int64_t p = 0; p < kWinogradPlaces; ++p)
-        in[p] = at(products + p * place + t * tiles.channels + c);
+        in[p] = Numbers::at(products + p * place + t * tiles.channels + c);
       transform<ProductsToResults>(in, out);
       for_each_pixel<4>(tiles, tile, 0,
-                        [&](int64_t offset, int i) { at(results + offset + c) = out[i]; });
+                        [&](int64_t offset, int i) { Numbers::at(results + offset + c) = out[i]; });
     }
   }
 }
@@ -164,12 +168,13 @@ LOCKSTEP_CLONES void winograd_weights(int64_t out, int64_t in, bool turned, cons
                                       float* products) {
   const int64_t place = from_place_to_place(out, in);
   for (int64_t o = 0; o < out; ++o) {
-    for (int64_t c = 0; c < in; c += kWidth) {
-      Vector taps[9], of_taps[kWinogradPlaces];
-      for (int64_t k = 0; k < 9; ++k) taps[turned ? 8 - k : k] = at(weights + (9 * o + k) * in + c);
+    for (int64_t c = 0; c < in; c += kNumbers) {
+      Sixteen taps[9], of_taps[kWinogradPlaces];
+      for (int64_t k = 0; k < 9; ++k)
+        taps[turned ? 8 - k : k] = Numbers::at(weights + (9 * o + k) * in + c);
       transform<WeightsToProducts>(taps, of_taps);
       for (int64_t p = 0; p < kWinogradPlaces; ++p)
-        at(products + p * place + o * in + c) = of_taps[p];
+        Numbers::at(products + p * place + o * in + c) = of_taps[p];
     }
   }
 }
@@ -178,12 +183,12 @@ LOCKSTEP_CLONES void winograd_weight_gradients(int64_t out, int64_t in, const fl
                                                float* gradients) {
   const int64_t place = from_place_to_place(out, in);
   for (int64_t o = 0; o < out; ++o) {
-    for (int64_t c = 0; c < in; c += kWidth) {
-      Vector of_taps[kWinogradPlaces], taps[9];
+    for (int64_t c = 0; c < in; c += kNumbers) {
+      Sixteen of_taps[kWinogradPlaces], taps[9];
       for (int64_t p = 0; p < kWinogradPlaces; ++p)
-        of_taps[p] = at(products + p * place + o * in + c);
+        of_taps[p] = Numbers::at(products + p * place + o * in + c);
       transform<ProductsToWeightGradients>(of_taps, taps);
-      for (int64_t k = 0; k < 9; ++k) at(gradients + (9 * o + k) * in + c) = taps[k];
+      for (int64_t k = 0; k < 9; ++k) Numbers::at(gradients + (9 * o + k) * in + c) = taps[k];
     }
   }
 }
