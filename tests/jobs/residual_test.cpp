@@ -12,8 +12,6 @@
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
-
 #include "tests/jobs/distance.h"
 
 namespace lockstep::jobs {
@@ -37,7 +35,7 @@ struct Network {
     x = leaf(at::randn({rows, dim}) + 3.0);
     for (int i = 0; i < 4; ++i) {
       norms.push_back({leaf(at::randn({dim})), leaf(at::randn({dim}))});
-      layers.push_back({leaf(at::randn({dim, dim}) / std::sqrt(dim)), leaf(at::randn({dim}))});
+      layers.push_back({leaf(at::randn({dim, dim}) / 3.0), leaf(at::randn({dim}))});
     }
   }
 
@@ -113,21 +111,21 @@ TEST_P(ResidualStreams, AndTheirGradientsFollowTheFormula) {
 // kernels do not take.
 INSTANTIATE_TEST_SUITE_P(
     Shapes, ResidualStreams,
-    testing::Values(Case{{{0, 2, 5}, {10, 3, 3}}, 48, {}},
+    testing::Values(Case{{{0, 2, 5}, {10, 3, 3}}, 24, {}},
                     Case{{{0, 2, 5}, {10, 3, 3}},
-                         48,
+                         24,
                          at::tensor({1.0, 1.25, 0.0, 1.25, 1.0, 0.0, 2.0, 2.0, 0.0, 1.5, 0.0, 0.0,
                                      1.25, 1.25, 0.0})
                              .view({3, 5})},
                     Case{{{0, 2, 4}, {8, 1, 2}},
-                         16,
+                         8,
                          at::tensor({0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0}).view({3, 3})},
-                    Case{{{0, 1, 1}}, 400, at::tensor({1.0, 2.0, 0.5}).view({3, 1})},
+                    Case{{{0, 1, 1}}, 392, at::tensor({1.0, 2.0, 0.5}).view({3, 1})},
                     Case{
                         {{0, 2, 3}}, 20, at::tensor({1.0, 0.0, 2.0, 2.0, 0.0, 1.0}).view({3, 2})}));
 
 TEST(ResidualStream, OfWhatIsDroppedOnProcessorsHoldsNoRows) {
-  const ResidualStream stream(at::randn({16, 16}), {{0, 2, 5}, {10, 3, 2}}, at::kFloat);
+  const ResidualStream stream(at::randn({16, 8}), {{0, 2, 5}, {10, 3, 2}}, at::kFloat);
   const Branch branch = stream.branches(at::tensor({0.0F, 2.0F, 0.0F, 0.0F, 2.0F}).view({1, 5}))[0];
   ASSERT_EQ(branch.groups.size(), 2);
   EXPECT_EQ(branch.groups[0].rows(), 5);
