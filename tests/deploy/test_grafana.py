@@ -229,7 +229,7 @@ class RealServer(RunTest):
         self.addCleanup(self.server.stop)
         folder = self.folder / "run"
         process = start("train", self.recipe, "--run", folder, "--set", f"data.train={self.data}/train",
-                        "--set", f"data.val={self.data}/val", "--set", "batch.size=16", "--set", "schedule.epochs=4",
+                        "--set", f"data.val={self.data}/val", "--set", "batch.size=16", "--set", "schedule.epochs=16",
                         "--set", "teacher.warmup_epochs=1", "--set", "schedule.warmup_epochs=1",
                         "--set", "head.freeze_epochs=1", "--set", "checkpoint.every=5s", "--set", "log.every=1",
                         "--set", f"monitoring.targets={targets}", "--set", "monitoring.linger=300s",
