@@ -50,7 +50,7 @@ struct UpdateMemory {
   float* moment2 = nullptr;
   float* average = nullptr;
   const double* squared_norms = nullptr;  // [segments]: as squared_norms() leaves them
-  const bool* applies = nullptr;          // null, or where false nothing changes
+  const bool* applies = nullptr;          // where it is false nothing changes; null counts as true
 };
 
 /// The squared L2 norm of each segment of `values`, times `scale` squared, to `norms` [segments].

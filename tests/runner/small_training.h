@@ -15,7 +15,15 @@
 
 namespace lockstep::runner {
 
-/// DINO in two shards.
+/// Recipes of two shards.
+constexpr const char* kSmallRsb = R"(
+job = "rsb"
+batch.size = 8
+batch.shards = 2
+model = {name = "resnet18", classes = 10, drop_path = 0.1}
+augmentation.size = 32
+average.decay = 0.9
+)";
 constexpr const char* kSmallDino = R"(
 job = "dino"
 batch.size = 4

@@ -8,15 +8,6 @@
 namespace lockstep::runner {
 namespace {
 
-constexpr const char* kRsb = R"(
-job = "rsb"
-batch.size = 8
-batch.shards = 2
-model = {name = "resnet18", classes = 10, drop_path = 0.1}
-augmentation.size = 32
-average.decay = 0.9
-)";
-
 // Chunks are some bytes larger at one time than at another. A tensor of one number takes 360 bytes,
 // and there are 15 steps to keep it in.
 constexpr size_t kScatter = 1000;
@@ -45,7 +36,7 @@ TEST_P(StepMemory, IsTheSameAfterEveryStep) {
   EXPECT_LT(memory_in_use(), settled + kScatter);
 }
 
-INSTANTIATE_TEST_SUITE_P(Jobs, StepMemory, testing::Values(kRsb, kSmallDino),
+INSTANTIATE_TEST_SUITE_P(Jobs, StepMemory, testing::Values(kSmallRsb, kSmallDino),
                          [](const auto& job) { return job.index == 0 ? "Rsb" : "Dino"; });
 
 }  // namespace

@@ -13,15 +13,6 @@
 namespace lockstep::runner {
 namespace {
 
-constexpr const char* kRsb = R"(
-job = "rsb"
-batch.size = 8
-batch.shards = 2
-model = {name = "resnet18", classes = 10}
-augmentation.size = 32
-average.decay = 0.9
-)";
-
 class Steps : public testing::TestWithParam<const char*> {
  protected:
   // The pictures of the second shard may be no numbers.
@@ -86,7 +77,7 @@ TEST_P(Steps, KeepVotesUntilSomebodyAsks) {
   EXPECT_EQ(next.votes.unreadable, 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Jobs, Steps, testing::Values(kRsb, kSmallDino),
+INSTANTIATE_TEST_SUITE_P(Jobs, Steps, testing::Values(kSmallRsb, kSmallDino),
                          [](const auto& job) { return job.index == 0 ? "Rsb" : "Dino"; });
 
 }  // namespace
