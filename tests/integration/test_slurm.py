@@ -27,11 +27,11 @@ class Jobs(SameRunTest):
         cls.slurm = Slurm()
         cls.addClassCleanup(cls.slurm.close)
 
-    def submit(self, launcher, name, *words, options=(), run=None, binding=BINDING, ranks=2):
+    def submit(self, launcher, name, *words, options=(), run=None, binding=BINDING, ranks=2, program=LOCKSTEP):
         """The template as a user submits it, for one rank on each node; the reference's bits are those of any world."""
         return self.slurm.submit(
             "--ntasks-per-node=1", "--cpus-per-task=1", "--time=5", f"--output={self.folder}/{name}-%j.log", *options,
-            TEMPLATES[launcher], *words, RECIPE=self.recipe, RUN=run or self.folder / name, LOCKSTEP=LOCKSTEP,
+            TEMPLATES[launcher], *words, RECIPE=self.recipe, RUN=run or self.folder / name, LOCKSTEP=program,
             RANKS=ranks, BINDING=binding[launcher] if binding else "", OMPI_ALLOW_RUN_AS_ROOT=1, OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
 
     def log(self, name):
@@ -72,7 +72,7 @@ class Jobs(SameRunTest):
         each = (self.trained_and_scraped, self.bound_as_shipped, self.killed_rank, self.requeued_in_mid_step)
         cases = {"time limit": (self.time_limit,), "array": (self.array,), "chain": (self.chain,), "spare node": (self.spare_node,),
                  "cancelled": (self.cancelled,), "memory": (self.gone_on_from_memory,),
-                 "by hand": (self.by_hand,),
+                 "by hand": (self.by_hand,), "crashed": (self.crashed_in_start,),
                  **{f"{case.__name__}, {launcher}": (case, launcher) for case in each for launcher in ("mpirun", "srun")}}
         with ThreadPoolExecutor(4) as pool:
             running = {name: pool.submit(*case) for name, case in cases.items()}
@@ -120,6 +120,17 @@ class Jobs(SameRunTest):
         self.assertEqual(done["Restarts"], "0")
         self.assertIn("starting again", self.log(name))
         self.assert_same_run(self.folder / name)
+
+    def crashed_in_start(self):
+        """Before the others could have noticed: srun ends them."""
+        program, began = self.folder / "crash", self.folder / "crash-began"
+        program.write_text(f'#!/bin/sh\nmkdir {began}-$SLURM_PROCID 2> /dev/null || exec {LOCKSTEP} "$@"\n'
+                           '[ "$SLURM_PROCID" = 1 ] || kill -SEGV $$\nexec sleep 1000\n')
+        program.chmod(0o755)
+        job = self.submit("srun", "crashed", program=program)
+        self.assert_ends("crashed", job, "COMPLETED", "0:0")
+        self.assertIn("ended with code 143; starting again", self.log("crashed"))
+        self.assert_same_run(self.folder / "crashed")
 
     def spare_node(self):
         """A node that is suspected is left out where one is to spare."""
