@@ -59,7 +59,9 @@ launch() {
   if [ "$by" = srun ]; then
     local names
     names=$(enough_hosts)
-    # -K: a rank that dies ends the others. A job's environment asks for all of its nodes.
+    # -K: a rank that dies ends the others. A job's environment asks for all of its nodes. A fence by tree, which PMIx of
+    # Slurm 22.05 has else, waits for no other node: ranks then hear from others before they are ready for it.
+    export SLURM_PMIX_FENCE=${SLURM_PMIX_FENCE:-ring}
     start=(srun --mpi=pmix -K -n "$ranks" ${names:+-N "$(wc -w <<< "${names//,/ }")" -w "$names"})
   fi
   "${start[@]}" ${options[@]+"${options[@]}"} "${LOCKSTEP:-lockstep}" "${words[@]}" "$@" &

@@ -113,6 +113,16 @@ class Environment(unittest.TestCase):
             # Of two that name the same variable mpirun takes the last.
             self.assertIn("-np 2 -x NCCL_ALGO -x NCCL_PROTO -x NCCL_ALGO=Ring ", told.stdout)
 
+    def test_ranks_that_srun_starts_wait_for_each_other(self):
+        with tempfile.TemporaryDirectory(prefix="lockstep-test-") as folder:
+            launcher = Path(folder, "srun")
+            launcher.write_text('#!/bin/sh\necho "$SLURM_PMIX_FENCE"\n')
+            launcher.chmod(0o755)
+            for given, expected in (({}, "ring"), ({"SLURM_PMIX_FENCE": "mixed"}, "mixed")):
+                told = subprocess.run([RUN_SH, "--srun", "-np", "2", "--", "a.toml", Path(folder, "run")], text=True, check=True,
+                                      stdout=subprocess.PIPE, env=environment({"PATH": f"{folder}:{os.environ['PATH']}", **given}))
+                self.assertEqual(told.stdout.strip(), expected)
+
 
 class Stops(unittest.TestCase):
     """USR2 at moments at which nobody would hear it."""

@@ -263,7 +263,7 @@ class Jobs(SameRunTest):
         self.assertIn("pmix", self.slurm.client("srun", "--mpi=list", check=True).stdout)
         folder = self.folder / "by-hand"
         self.slurm.client("srun", "--mpi=pmix", "-N", 2, "-n", 2, "--ntasks-per-node=1", "--cpu-bind=none", LOCKSTEP, "train",
-                          self.recipe, "--run", folder, check=True)
+                          self.recipe, "--run", folder, check=True, SLURM_PMIX_FENCE="ring")
         self.assertEqual(self.hosts_of("by-hand"), ["node1", "node2"])
         self.assert_same_run(folder)
 
