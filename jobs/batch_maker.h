@@ -16,29 +16,31 @@ namespace lockstep::jobs {
 /// as their shape says.
 struct Field {
   enum class Kind { float32, bfloat16, int64, uint8 };
-  /// Where the operations lie that are still to be done to pictures, and what comes out: those of
-  /// row b are element `column` of row b of another field, [B, columns] of pixels::CropOperations.
-  struct OperationsLeft {
-    size_t field, column, columns;
-    Kind result;  // float32 or bfloat16
+  /// Who takes it: the job; only its maker, between sample and shard; only the device, which makes
+  /// pictures of it.
+  enum class User { job, maker, device };
+  /// Pictures that the device makes, and that take no memory before: row b of other fields has the
+  /// pixels, and what is to be made of them as element `column` of `columns`
+  /// (pixels::CropToMake).
+  struct Unmade {
+    size_t pixels, crops;  // fields
+    size_t column, columns;
   };
 
   std::string name;
   Kind kind = Kind::float32;
   std::vector<int64_t> shape;
-  bool scratch = false;  // only for the maker's own use between sample and shard: never handed on
-  /// Of pictures that come as uint8: what is left for the device to do.
+  User user = User::job;
+  /// Of pictures that come as uint8, or unmade: what is left for the device to do.
   std::optional<pixels::Normalisation> normalisation = std::nullopt;
-  /// Of those that are not augmented either.
-  std::optional<OperationsLeft> operations = std::nullopt;
+  std::optional<Unmade> unmade = std::nullopt;
 
   /// What a network is shown: [B, C, H, W].
-  bool is_pictures() const { return shape.size() == 4 && !scratch; }
+  bool is_pictures() const { return shape.size() == 4 && user == User::job; }
 };
 
 /// As which pictures are asked of a maker: as float32 or bfloat16, normalised, or as uint8 with
-/// their normalisation beside them. `device_augments`: resized crops in uint8 with all that follows
-/// beside them, of which the device makes `kind`.
+/// their normalisation beside them. `device_augments`: unmade; the device makes `kind` of them.
 struct PictureForm {
   constexpr PictureForm(Field::Kind kind_, bool device_augments_ = false)
       : kind(kind_), device_augments(device_augments_) {}

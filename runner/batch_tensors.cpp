@@ -1,7 +1,7 @@
 #include "runner/batch_tensors.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty_like.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
@@ -50,20 +50,21 @@ BatchTensors::BatchTensors(const std::vector<jobs::Field>& fields, at::Device de
 }
 
 jobs::Tensors BatchTensors::of(const jobs::ShardArrays& arrays) {
+  using User = jobs::Field::User;
   std::vector<at::Tensor> on_device;  // all of them before work on some begins
   for (size_t i = 0; i < fields_.size(); ++i) {
+    const bool stays = fields_[i].user == User::maker || fields_[i].unmade;
     on_device.push_back(
-        fields_[i].scratch
-            ? at::Tensor()
-            : view_of(fields_[i], arrays[i].data()).to(device_, /*non_blocking=*/true));
+        stays ? at::Tensor()
+              : view_of(fields_[i], arrays[i].data()).to(device_, /*non_blocking=*/true));
   }
   if (copied_) copied_->record(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
   jobs::Tensors tensors;
   for (size_t i = 0; i < fields_.size(); ++i) {
-    if (fields_[i].scratch) continue;
+    if (fields_[i].user != User::job) continue;
     at::Tensor tensor = on_device[i];
-    if (const auto& left = fields_[i].operations) {
-      tensor = augmented(fields_[i], tensor, on_device[left->field]);
+    if (fields_[i].unmade) {
+      tensor = made(fields_[i], on_device);
     } else if (const auto& [divisor, mean, deviation] = normalisers_[i]; divisor.defined()) {
       tensor = tensor.to(at::kFloat).div_(divisor).sub_(mean).div_(deviation);
     }
@@ -76,20 +77,23 @@ void BatchTensors::wait_for_copies() const {
   if (copied_) copied_->synchronize();
 }
 
-at::Tensor BatchTensors::augmented(const jobs::Field& field, const at::Tensor& crops,
-                                   const at::Tensor& operations) const {
-  const jobs::Field::OperationsLeft& left = *field.operations;
-  const at::Tensor out = at::empty_like(crops, crops.options().dtype(type_of(left.result)));
-  const auto* rows =
-      reinterpret_cast<const pixels::CropOperations*>(operations.const_data_ptr<uint8_t>());
+at::Tensor BatchTensors::made(const jobs::Field& field, const std::vector<at::Tensor>& of) const {
+  const jobs::Field::Unmade& unmade = *field.unmade;
+  const at::Tensor& pixels = of[unmade.pixels];
+  const auto* crops =
+      reinterpret_cast<const pixels::CropToMake*>(of[unmade.crops].const_data_ptr<uint8_t>());
   const jobs::CropBatch batch{.count = field.shape[0],
                               .height = static_cast<int>(field.shape[2]),
                               .width = static_cast<int>(field.shape[3]),
-                              .rgb = crops.const_data_ptr<uint8_t>(),
-                              .operations = rows + left.column,
-                              .stride = static_cast<int64_t>(left.columns),
+                              .memory = pixels.const_data_ptr<uint8_t>(),
+                              .row_bytes = pixels.size(1),
+                              .crops = crops + unmade.column,
+                              .stride = static_cast<int64_t>(unmade.columns),
                               .normalisation = *field.normalisation};
-  if (left.result == jobs::Field::Kind::float32) {
+  const at::Tensor out = at::empty(
+      field.shape,
+      pixels.options().dtype(type_of(field.kind)).memory_format(at::MemoryFormat::ChannelsLast));
+  if (field.kind == jobs::Field::Kind::float32) {
     augment_(batch, out.mutable_data_ptr<float>());
   } else {
     augment_(batch, static_cast<pixels::BFloat16*>(out.mutable_data_ptr()));

@@ -12,15 +12,15 @@
 
 namespace lockstep::runner {
 
-/// Makes tensors on a device of the arrays of a shard's batch, scratch fields left out. One thread.
+/// Makes tensors on a device of the arrays of a shard's batch that the job takes. One thread.
 class BatchTensors {
  public:
   /// `augment` is that of the device.
   BatchTensors(const std::vector<jobs::Field>& fields, at::Device device,
                jobs::AugmentCrops augment = &jobs::augment_crops);
 
-  /// Pictures that come as uint8 are normalised on the device, in float32, to the bits that a
-  /// loader makes; those that are not augmented either are before. All others are, on a processor,
+  /// Pictures that come as uint8 are normalised on the device, in float32, and those that are not
+  /// made are made there, to the bits of a loader either way. All others are, on a processor,
   /// views of the arrays and live no longer than these. To a GPU, arrays whose pages are locked
   /// (PageLock) are copied beside whatever the caller does next, on the current stream.
   jobs::Tensors of(const jobs::ShardArrays& arrays);
@@ -33,8 +33,7 @@ class BatchTensors {
   struct Normaliser {
     at::Tensor divisor, mean, deviation;  // [3, 1, 1]; undefined where nothing is left to do
   };
-  at::Tensor augmented(const jobs::Field& field, const at::Tensor& crops,
-                       const at::Tensor& operations) const;
+  at::Tensor made(const jobs::Field& field, const std::vector<at::Tensor>& of) const;
 
   std::vector<jobs::Field> fields_;
   std::vector<Normaliser> normalisers_;  // of each field

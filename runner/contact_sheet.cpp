@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "jobs/pixels/crop_operations.h"
+#include "jobs/pixels/crop_to_make.h"
 #include "jobs/pixels/normalise.h"
 
 namespace lockstep::runner {
@@ -31,42 +31,45 @@ pixels::Image empty_sheet(int width, int height) {
 // Pictures of one size as the network is given them.
 struct Pictures {
   int count, height, width;
-  jobs::Field::Kind kind;
+  const jobs::Field& field;
+  const jobs::ShardArrays& arrays;
   const std::byte* values;
-  const pixels::CropOperations* operations = nullptr;  // still to be done, of the first picture
-  size_t stride = 1;
 
-  Pictures(const jobs::Field& field, size_t index, const jobs::ShardArrays& arrays)
-      : count(static_cast<int>(field.shape[0])),
-        height(static_cast<int>(field.shape[2])),
-        width(static_cast<int>(field.shape[3])),
-        kind(field.kind),
-        values(arrays[index].data()) {
-    if (!field.operations) return;
-    operations = jobs::array_of<pixels::CropOperations>(arrays, field.operations->field).data() +
-                 field.operations->column;
-    stride = field.operations->columns;
-  }
+  Pictures(const jobs::Field& pictures, size_t index, const jobs::ShardArrays& of)
+      : count(static_cast<int>(pictures.shape[0])),
+        height(static_cast<int>(pictures.shape[2])),
+        width(static_cast<int>(pictures.shape[3])),
+        field(pictures),
+        arrays(of),
+        values(of[index].data()) {}
 
   uint8_t level(ptrdiff_t i) const {
-    if (kind == jobs::Field::Kind::uint8) return static_cast<uint8_t>(values[i]);
+    if (field.kind == jobs::Field::Kind::uint8) return static_cast<uint8_t>(values[i]);
     const auto channel = static_cast<size_t>(i % 3);
-    if (kind == jobs::Field::Kind::float32)
+    if (field.kind == jobs::Field::Kind::float32)
       return level_of(reinterpret_cast<const float*>(values)[i], channel);
     return level_of(pixels::to_float(reinterpret_cast<const pixels::BFloat16*>(values)[i]),
                     channel);
   }
 
-  pixels::Image picture(int index) const {
+  pixels::Image picture(size_t index) const {
+    if (field.unmade) return make(index, *field.unmade);
     pixels::Image image(width, height);
-    auto at = static_cast<ptrdiff_t>(index) * static_cast<ptrdiff_t>(image.rgb.size());
+    auto at = static_cast<ptrdiff_t>(index * image.rgb.size());
     for (uint8_t& byte : image.rgb) byte = level(at++);
-    if (operations == nullptr) return image;
-    return pixels::augment(std::move(image), operations[static_cast<size_t>(index) * stride]);
+    return image;
+  }
+
+  pixels::Image make(size_t index, const jobs::Field::Unmade& unmade) const {
+    const auto crops = jobs::array_of<pixels::CropToMake>(arrays, unmade.crops);
+    const auto memory = jobs::array_of<uint8_t>(arrays, unmade.pixels);
+    const size_t row_bytes = memory.size() / static_cast<size_t>(count);
+    return pixels::make_crop(memory.data() + index * row_bytes,
+                             crops[index * unmade.columns + unmade.column], width, height);
   }
 
   void draw(int index, int left, int top, pixels::Image& sheet) const {
-    const pixels::Image image = picture(index);
+    const pixels::Image image = picture(static_cast<size_t>(index));
     for (int y = 0; y < height; ++y) std::copy_n(image.row(y), 3 * width, sheet.at(left, top + y));
   }
 };

@@ -43,6 +43,7 @@ size_t bytes_of_value(jobs::Field::Kind kind) {
 }  // namespace
 
 size_t bytes_of(const jobs::Field& field) {
+  if (field.unmade) return 0;
   size_t bytes = bytes_of_value(field.kind);
   for (const int64_t length : field.shape) bytes *= static_cast<size_t>(length);
   return bytes;

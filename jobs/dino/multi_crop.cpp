@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "jobs/evaluation_batches.h"
-#include "jobs/pixels/crop_operations.h"
+#include "jobs/pixels/crop_to_make.h"
 #include "jobs/pixels/crops.h"
 #include "jobs/pixels/decode.h"
 #include "jobs/pixels/hue.h"
@@ -19,6 +19,7 @@ namespace lockstep::jobs {
 namespace {
 
 using pixels::CropOperations;
+using pixels::CropToMake;
 
 constexpr std::array<double, 2> kRatio{3.0 / 4.0, 4.0 / 3.0};
 constexpr double kFlip = 0.5;
@@ -71,25 +72,35 @@ class MultiCrop final : public BatchMaker {
     for (int64_t i = 0; i < options.local_count; ++i) {
       views_.push_back({options.local_size, options.local_scale, 0.5, 0.0});
     }
+    for (const View& view : views_) sizes_.push_back(static_cast<int>(view.size));
   }
 
   std::vector<Field> fields(int64_t batch_size) const override {
-    const size_t views = views_.size();
     std::vector<Field> fields;
-    for (size_t i = 0; i < views; ++i) {
+    for (size_t i = 0; i < views_.size(); ++i) {
       const int64_t size = views_[i].size;
       Field& field = fields.emplace_back(
-          Field{"crops." + std::to_string(i), kind_of_slot(), {batch_size, 3, size, size}});
-      if (field.kind == Field::Kind::uint8) field.normalisation = pixels::kTorchvision;
-      if (!pictures_.device_augments) continue;
-      field.operations = {
-          .field = operations_field(), .column = i, .columns = views, .result = pictures_.kind};
+          Field{"crops." + std::to_string(i), pictures_.kind, {batch_size, 3, size, size}});
+      if (field.kind == Field::Kind::uint8 || pictures_.device_augments) {
+        field.normalisation = pixels::kTorchvision;
+      }
+      if (pictures_.device_augments) {
+        field.unmade = {.pixels = pixels_field(),
+                        .crops = crops_field(),
+                        .column = i,
+                        .columns = views_.size()};
+      }
     }
     fields.push_back({"samples", Field::Kind::int64, {batch_size}});
-    if (pictures_.device_augments) {
-      const auto row_bytes = static_cast<int64_t>(views * sizeof(CropOperations));
-      fields.push_back({"operations", Field::Kind::uint8, {batch_size, row_bytes}});
-    }
+    if (!pictures_.device_augments) return fields;
+    const auto row_bytes = [&](const char* name, size_t bytes) {
+      fields.push_back({name,
+                        Field::Kind::uint8,
+                        {batch_size, static_cast<int64_t>(bytes)},
+                        Field::User::device});
+    };
+    row_bytes("pixels", bytes_of_pixels());
+    row_bytes("crops", views_.size() * sizeof(CropToMake));
     return fields;
   }
 
@@ -110,45 +121,75 @@ class MultiCrop final : public BatchMaker {
     }
     const pixels::Part part = decode(file, boxes);
     clock.end_of(seconds.decode);
-    for (size_t i = 0; i < boxes.size(); ++i) {
-      const size_t crop = i % views_.size();
-      const auto& [key, index, arrays] = places[i / views_.size()];
-      const int size = static_cast<int>(views_[crop].size);
-      pixels::Image image =
-          pixels::resize(part.image, part.place_of(boxes[i]), size, size, pixels::Filter::bicubic);
-      clock.end_of(seconds.resample);
-      const CropOperations operations = draw_operations(views_[crop], randoms[i]);
-      if (pictures_.device_augments) {
-        const auto place = static_cast<size_t>(index) * views_.size() + crop;
-        array_of<CropOperations>(arrays, operations_field())[place] = operations;
-      } else {
-        image = pixels::augment(std::move(image), operations);
-      }
-      put(image, arrays, crop, index);
-      array_of<int64_t>(arrays, views_.size())[index] = key.sample;
-      clock.end_of(seconds.operations);
+    for (pixels::Box& box : boxes) box = part.place_of(box);
+    for (size_t i = 0; i < places.size(); ++i) {
+      const size_t first = i * views_.size();
+      const Row row{places[i], part.image, std::span(boxes).subspan(first, views_.size()),
+                    std::span(randoms).subspan(first, views_.size())};
+      array_of<int64_t>(row.place.arrays, views_.size())[row.place.index] = row.place.key.sample;
+      pictures_.device_augments ? leave_crops(row, clock, seconds)
+                                : make_crops(row, clock, seconds);
     }
   }
 
   void finish_shard(const ShardKey&, int64_t, const ShardArrays&) const override {}
 
  private:
-  size_t operations_field() const { return views_.size() + 1; }  // after the samples
-  Field::Kind kind_of_slot() const {
-    return pictures_.device_augments ? Field::Kind::uint8 : pictures_.kind;
+  // One picture of a batch: what is there of it, and for each view where its crop lies and the rest
+  // of its draws.
+  struct Row {
+    const SamplePlace& place;
+    const pixels::Image& part;
+    std::span<const pixels::Box> boxes;
+    std::span<Random> randoms;
+  };
+
+  size_t pixels_field() const { return views_.size() + 1; }  // after the samples
+  size_t crops_field() const { return views_.size() + 2; }
+
+  size_t bytes_of_pixels() const {
+    size_t crops = 0;
+    for (const int size : sizes_) crops += 3 * static_cast<size_t>(size * size);
+    return std::max(crops, kMostPartBytes);
+  }
+
+  void make_crops(const Row& row, PhaseClock& clock, MakerSeconds& seconds) const {
+    for (size_t crop = 0; crop < views_.size(); ++crop) {
+      pixels::Image image = pixels::resize(row.part, row.boxes[crop], sizes_[crop], sizes_[crop],
+                                           pixels::Filter::bicubic);
+      clock.end_of(seconds.resample);
+      image = pixels::augment(std::move(image), draw_operations(views_[crop], row.randoms[crop]));
+      put(image, row.place.arrays, crop, row.place.index);
+      clock.end_of(seconds.operations);
+    }
   }
 
   void put(const pixels::Image& image, const ShardArrays& arrays, size_t field, int64_t row) const {
     const std::span<const uint8_t> rgb = image.rgb;
     const auto place = static_cast<size_t>(row) * rgb.size();
-    if (kind_of_slot() == Field::Kind::bfloat16) {
+    if (pictures_.kind == Field::Kind::bfloat16) {
       pixels::normalise_like_torchvision(rgb,
                                          array_of<pixels::BFloat16>(arrays, field).data() + place);
-    } else if (kind_of_slot() == Field::Kind::float32) {
+    } else if (pictures_.kind == Field::Kind::float32) {
       pixels::normalise_like_torchvision(rgb, array_of<float>(arrays, field).data() + place);
     } else {
       std::ranges::copy(rgb, array_of<uint8_t>(arrays, field).data() + place);
     }
+  }
+
+  void leave_crops(const Row& row, PhaseClock& clock, MakerSeconds& seconds) const {
+    const auto of_row = [&row](auto all, size_t each) {
+      return all.subspan(static_cast<size_t>(row.place.index) * each, each);
+    };
+    const ShardArrays& arrays = row.place.arrays;
+    const auto memory = of_row(array_of<uint8_t>(arrays, pixels_field()), bytes_of_pixels());
+    const auto crops = of_row(array_of<CropToMake>(arrays, crops_field()), views_.size());
+    pixels::leave_crops(row.part, row.boxes, sizes_, memory, crops);
+    clock.end_of(seconds.resample);
+    for (size_t i = 0; i < crops.size(); ++i) {
+      crops[i].operations = draw_operations(views_[i], row.randoms[i]);
+    }
+    clock.end_of(seconds.operations);
   }
 
   // Boxes of one view after another, time and again.
@@ -156,8 +197,8 @@ class MultiCrop final : public BatchMaker {
     if (!fast_decode_) return pixels::decode_part(file, boxes);
     int most_times = 8;
     for (size_t i = 0; i < boxes.size(); ++i) {
-      const int size = static_cast<int>(views_[i % views_.size()].size);
-      most_times = std::min(most_times, pixels::reduction_for({&boxes[i], 1}, size));
+      most_times =
+          std::min(most_times, pixels::reduction_for({&boxes[i], 1}, sizes_[i % sizes_.size()]));
     }
     return pixels::decode_part_fast(file, boxes, most_times);
   }
@@ -166,6 +207,7 @@ class MultiCrop final : public BatchMaker {
   bool fast_decode_;
   PictureForm pictures_;
   std::vector<View> views_;
+  std::vector<int> sizes_;  // of each
 };
 
 }  // namespace

@@ -1,7 +1,5 @@
 #include "jobs/kernels/augment.h"
 
-#include <algorithm>
-
 namespace lockstep::jobs {
 namespace {
 
@@ -13,20 +11,20 @@ void normalise(const pixels::Image& image, const pixels::Normalisation& rule, Va
 }
 
 template <typename Value>
-void augment(const CropBatch& crops, Value* out) {
-  pixels::Image crop(crops.width, crops.height);
-  const auto bytes = static_cast<int64_t>(crop.rgb.size());
-  for (int64_t i = 0; i < crops.count; ++i) {
-    std::copy_n(crops.rgb + i * bytes, bytes, crop.rgb.data());
-    normalise(pixels::augment(crop, crops.operations[i * crops.stride]), crops.normalisation,
-              out + i * bytes);
+void augment(const CropBatch& batch, Value* out) {
+  for (int64_t i = 0; i < batch.count; ++i) {
+    const pixels::Image crop =
+        pixels::make_crop(batch.memory + i * batch.row_bytes, batch.crops[i * batch.stride],
+                          batch.width, batch.height);
+    normalise(crop, batch.normalisation, out);
+    out += crop.rgb.size();
   }
 }
 
 }  // namespace
 
-void augment_crops(const CropBatch& crops, CropValues out) {
-  std::visit([&crops](auto* values) { augment(crops, values); }, out);
+void augment_crops(const CropBatch& batch, CropValues out) {
+  std::visit([&batch](auto* values) { augment(batch, values); }, out);
 }
 
 }  // namespace lockstep::jobs

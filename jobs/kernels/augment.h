@@ -3,28 +3,29 @@
 #include <cstdint>
 #include <variant>
 
-#include "jobs/pixels/crop_operations.h"
+#include "jobs/pixels/crop_to_make.h"
 #include "jobs/pixels/normalise.h"
 
 namespace lockstep::jobs {
 
-/// Resized crops of one size and what is still to be done to each. Pixels are bytes [count, height,
-/// width, 3]; the operations of crop i are those at i times `stride`. Memory of the device that
-/// does it.
+/// Crops of one size that are still to be made, one of each row of a batch: row i's pixels lie at i
+/// times `row_bytes`, its crop is that at i times `stride`. Memory of the device that makes them.
 struct CropBatch {
   int64_t count = 0;
   int height = 0, width = 0;
-  const uint8_t* rgb = nullptr;
-  const pixels::CropOperations* operations = nullptr;
+  const uint8_t* memory = nullptr;
+  int64_t row_bytes = 0;
+  const pixels::CropToMake* crops = nullptr;
   int64_t stride = 1;
   pixels::Normalisation normalisation{};
 };
 
-/// What comes out, of the shape of what goes in.
+/// What comes out: [count, height, width, 3].
 using CropValues = std::variant<float*, pixels::BFloat16*>;
 
-/// Augments and normalises to the bits of a loader; that of a processor, on the calling thread.
-void augment_crops(const CropBatch& crops, CropValues out);
+/// Resizes, augments and normalises to the bits of a loader; that of a processor, on the calling
+/// thread.
+void augment_crops(const CropBatch& batch, CropValues out);
 
 using AugmentCrops = decltype(&augment_crops);
 

@@ -5,11 +5,13 @@
 #include "comm/cuda_device.h"
 #include "comm/cuda_launch.h"
 #include "jobs/kernels/augment_cuda.h"
+#include "jobs/kernels/resample_cuda.h"
 #include "jobs/pixels/rules.h"
 
-// Three launches for all crops of a size: the luma of those whose contrast is changed, added up;
-// all that is done to single pixels, and the blur along rows; the blur along columns. The last that
-// a crop needs writes its values. In whole numbers, or in floating-point ones that nothing fuses
+// Once they are resized, three launches for all crops of a size: the luma of those whose contrast
+// is changed, added up; all that is done to single pixels, and the blur along rows; the blur along
+// columns. The last that a crop needs writes its values. In whole numbers, or in floating-point
+// ones that nothing fuses
 // (-fmad=false), each rule being the processor's own.
 
 namespace lockstep::jobs {
@@ -22,11 +24,11 @@ using Jitter = CropOperations::Jitter;
 
 constexpr int kThreads = 128;
 constexpr int kPixelsAdded = 32 * kThreads;  // by one block
-constexpr int kMostSide = 1024;
+constexpr int kMostSide = pixels::CropPlace::kMostSide;
 constexpr int kStrip = 16;  // bytes of each row that a block blurs along columns
 
-__device__ const CropOperations& operations_of(const CropBatch& crops) {
-  return crops.operations[blockIdx.x * crops.stride];
+__device__ const CropOperations& operations_of(const CropBatch& batch) {
+  return batch.crops[blockIdx.x * batch.stride].operations;
 }
 
 __device__ Levels pixel_of(const uint8_t* rgb, int64_t index) {
@@ -74,14 +76,15 @@ __device__ int place_of_contrast(const CropOperations& operations) {
 }
 
 // As contrast meets the crop: after what is drawn before it.
-__global__ void luma_kernel(const __grid_constant__ CropBatch crops, unsigned* sums) {
-  const CropOperations& operations = operations_of(crops);
+__global__ void luma_kernel(const __grid_constant__ CropBatch batch, const uint8_t* rgb,
+                            unsigned* sums) {
+  const CropOperations& operations = operations_of(batch);
   const int contrast = place_of_contrast(operations);
   if (contrast == 4) return;
-  const int pixels = crops.height * crops.width;
+  const int pixels = batch.height * batch.width;
   const int first = static_cast<int>(blockIdx.y) * kPixelsAdded;
   const int end = first + kPixelsAdded < pixels ? first + kPixelsAdded : pixels;
-  const uint8_t* rgb = crops.rgb + int64_t{3} * blockIdx.x * pixels;
+  rgb += int64_t{3} * blockIdx.x * pixels;
   unsigned sum = 0;
   for (int i = first + static_cast<int>(threadIdx.x); i < end; i += kThreads) {
     Levels c = pixel_of(rgb, i);
@@ -128,16 +131,16 @@ __device__ uint8_t level_of(pixels::BFloat16 waiting) {
 
 // A block a row. What is blurred along the row waits for the columns.
 template <typename Value>
-__global__ void rows_kernel(const __grid_constant__ CropBatch crops, const unsigned* sums,
-                            Value* out) {
+__global__ void rows_kernel(const __grid_constant__ CropBatch batch, const uint8_t* rgb,
+                            const unsigned* sums, Value* out) {
   __shared__ uint8_t lines[2][3 * kMostSide];
-  const CropOperations& operations = operations_of(crops);
-  const int width = crops.width, bytes = 3 * width;
-  const int64_t row = (int64_t{blockIdx.x} * crops.height + blockIdx.y) * bytes;
-  const int grey = pixels::mean_level(sums[blockIdx.x], crops.height * crops.width);
+  const CropOperations& operations = operations_of(batch);
+  const int width = batch.width, bytes = 3 * width;
+  const int64_t row = (int64_t{blockIdx.x} * batch.height + blockIdx.y) * bytes;
+  const int grey = pixels::mean_level(sums[blockIdx.x], batch.height * batch.width);
   for (int x = static_cast<int>(threadIdx.x); x < width; x += kThreads) {
     const int from = operations.flips != 0 ? width - 1 - x : x;
-    const Levels c = coloured(pixel_of(crops.rgb + row, from), operations, grey);
+    const Levels c = coloured(pixel_of(rgb + row, from), operations, grey);
     lines[0][3 * x] = static_cast<uint8_t>(c.red);
     lines[0][3 * x + 1] = static_cast<uint8_t>(c.green);
     lines[0][3 * x + 2] = static_cast<uint8_t>(c.blue);
@@ -154,18 +157,18 @@ __global__ void rows_kernel(const __grid_constant__ CropBatch crops, const unsig
   const uint8_t* line = lines[passes % 2];
   for (int i = static_cast<int>(threadIdx.x); i < bytes; i += kThreads) {
     out[row + i] = passes > 0 ? waiting<Value>(line[i])
-                              : finished<Value>(line[i], i % 3, operations, crops.normalisation);
+                              : finished<Value>(line[i], i % 3, operations, batch.normalisation);
   }
 }
 
 // A block a strip from the first row to the last.
 template <typename Value>
-__global__ void columns_kernel(const __grid_constant__ CropBatch crops, Value* out) {
+__global__ void columns_kernel(const __grid_constant__ CropBatch batch, Value* out) {
   __shared__ uint8_t strips[2][kMostSide * kStrip];
-  const CropOperations& operations = operations_of(crops);
+  const CropOperations& operations = operations_of(batch);
   const BoxBlur& box = operations.blur;
   if (box.weight == 0) return;
-  const int bytes = 3 * crops.width, height = crops.height;
+  const int bytes = 3 * batch.width, height = batch.height;
   const int column = static_cast<int>(threadIdx.x) % kStrip;
   const int in_row = static_cast<int>(blockIdx.y) * kStrip + column;
   const int first = static_cast<int>(threadIdx.x) / kStrip, step = kThreads / kStrip;
@@ -185,14 +188,16 @@ __global__ void columns_kernel(const __grid_constant__ CropBatch crops, Value* o
   const uint8_t* strip = strips[BoxBlur::kPasses % 2];
   for (int y = first; y < rows; y += step) {
     out[corner + int64_t{y} * bytes] =
-        finished<Value>(strip[y * kStrip + column], in_row % 3, operations, crops.normalisation);
+        finished<Value>(strip[y * kStrip + column], in_row % 3, operations, batch.normalisation);
   }
 }
 
 template <typename Value>
-void augment(const CropBatch& crops, Value* out) {
-  const auto count = static_cast<unsigned>(crops.count);
-  const int pixels = crops.height * crops.width;
+void augment(const CropBatch& batch, Value* out) {
+  const auto count = static_cast<unsigned>(batch.count);
+  const int pixels = batch.height * batch.width;
+  comm::DeviceArray<uint8_t> rgb(size_t{3} * count * static_cast<size_t>(pixels));
+  resample_crops_cuda(batch, rgb.data());
   comm::DeviceArray<unsigned> sums(count);
   comm::check_cuda(
       cudaMemsetAsync(sums.data(), 0, count * sizeof(unsigned), comm::current_stream()),
@@ -201,21 +206,21 @@ void augment(const CropBatch& crops, Value* out) {
     return static_cast<unsigned>(comm::divided_up(values, each));
   };
   comm::launch("luma_kernel", luma_kernel, dim3(count, blocks(pixels, kPixelsAdded)), kThreads,
-               crops, sums.data());
-  comm::launch("rows_kernel", rows_kernel<Value>, dim3(count, static_cast<unsigned>(crops.height)),
-               kThreads, crops, sums.data(), out);
+               batch, rgb.data(), sums.data());
+  comm::launch("rows_kernel", rows_kernel<Value>, dim3(count, static_cast<unsigned>(batch.height)),
+               kThreads, batch, rgb.data(), sums.data(), out);
   comm::launch("columns_kernel", columns_kernel<Value>,
-               dim3(count, blocks(3 * crops.width, kStrip)), kThreads, crops, out);
+               dim3(count, blocks(3 * batch.width, kStrip)), kThreads, batch, out);
 }
 
 }  // namespace
 
-void augment_crops_cuda(const CropBatch& crops, CropValues out) {
-  if (crops.count == 0 || crops.height == 0 || crops.width == 0) return;
-  if (crops.height > kMostSide || crops.width > kMostSide) {
+void augment_crops_cuda(const CropBatch& batch, CropValues out) {
+  if (batch.count == 0 || batch.height == 0 || batch.width == 0) return;
+  if (batch.height > kMostSide || batch.width > kMostSide) {
     throw std::invalid_argument("crops of more than 1024 pixels a side");
   }
-  std::visit([&crops](auto* values) { augment(crops, values); }, out);
+  std::visit([&batch](auto* values) { augment(batch, values); }, out);
 }
 
 }  // namespace lockstep::jobs

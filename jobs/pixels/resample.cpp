@@ -11,12 +11,10 @@
 #include <vector>
 
 #include "comm/clones.h"
+#include "jobs/pixels/taps.h"
 
 namespace lockstep::pixels {
 namespace {
-
-constexpr int kPrecisionBits = 22;
-constexpr int kRounding = 1 << (kPrecisionBits - 1);
 
 double sinc(double x) {
   if (x == 0.0) return 1.0;
@@ -24,18 +22,15 @@ double sinc(double x) {
   return std::sin(x) / x;
 }
 
-double support_of(Filter filter) {
-  return filter == Filter::bilinear ? 1.0 : filter == Filter::bicubic ? 2.0 : 3.0;
+double reach_of(Filter filter) {
+  return filter == Filter::bilinear ? 1.0 : filter == Filter::bicubic ? kBicubicReach : 3.0;
 }
 
 double weight(Filter filter, double x) {
   if (filter == Filter::lanczos) return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0;
+  if (filter == Filter::bicubic) return bicubic_weight(x);
   x = std::abs(x);
-  if (filter == Filter::bilinear) return x < 1.0 ? 1.0 - x : 0.0;
-  constexpr double a = -0.5;
-  if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
-  if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
-  return 0.0;
+  return x < 1.0 ? 1.0 - x : 0.0;
 }
 
 // For each output position the inputs that it sees, and their weights in fixed point.
@@ -47,37 +42,25 @@ struct Taps {
 
 // The outputs share the first `extent` of the inputs among them.
 Taps plan_taps(int inputs, float extent, int outputs, Filter filter) {
-  const double scale = static_cast<double>(extent) / outputs;
-  const double filter_scale = std::max(scale, 1.0);
-  const double support = support_of(filter) * filter_scale;
-  Taps taps;
-  taps.most = static_cast<int>(std::ceil(support)) * 2 + 1;
+  const Spacing spacing(inputs, extent, outputs, reach_of(filter));
+  Taps taps{.most = spacing.most()};
   taps.weights.assign(static_cast<size_t>(taps.most) * static_cast<size_t>(outputs), 0);
   std::vector<double> exact(static_cast<size_t>(taps.most));
   for (int output = 0; output < outputs; ++output) {
-    const double centre = (output + 0.5) * scale;
-    const int begin = std::max(0, static_cast<int>(centre - support + 0.5));
-    const int end = std::min(inputs, static_cast<int>(centre + support + 0.5));
+    const Window window = spacing.window(output);
     double sum = 0.0;
-    for (int i = 0; i < end - begin; ++i) {
-      exact[static_cast<size_t>(i)] =
-          weight(filter, (i + begin - centre + 0.5) * (1.0 / filter_scale));
+    for (int i = 0; i < window.count; ++i) {
+      exact[static_cast<size_t>(i)] = weight(filter, spacing.place(window, i));
       sum += exact[static_cast<size_t>(i)];
     }
     int32_t* fixed = &taps.weights[static_cast<size_t>(output) * static_cast<size_t>(taps.most)];
-    for (int i = 0; i < end - begin; ++i) {
-      double value = exact[static_cast<size_t>(i)];
-      if (sum != 0.0) value /= sum;
-      fixed[i] = static_cast<int32_t>((value < 0 ? -0.5 : 0.5) + value * (1 << kPrecisionBits));
+    for (int i = 0; i < window.count; ++i) {
+      fixed[i] = fixed_weight(exact[static_cast<size_t>(i)], sum);
     }
-    taps.first.push_back(begin);
-    taps.count.push_back(end - begin);
+    taps.first.push_back(window.first);
+    taps.count.push_back(window.count);
   }
   return taps;
-}
-
-uint8_t to_byte(int32_t sum) {
-  return static_cast<uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255));
 }
 
 // So many values are added up side by side.
@@ -88,11 +71,11 @@ __attribute__((always_inline)) inline void weigh(const uint8_t* source, ptrdiff_
                                                  const int32_t* weights, int count,
                                                  uint8_t* result) {
   int32_t sums[kLanes];
-  std::fill_n(sums, kLanes, kRounding);
+  std::fill_n(sums, kLanes, kTapRounding);
   for (int t = 0; t < count; ++t, source += stride) {
     for (int lane = 0; lane < kLanes; ++lane) sums[lane] += source[lane] * weights[t];
   }
-  for (int lane = 0; lane < kLanes; ++lane) result[lane] = to_byte(sums[lane]);
+  for (int lane = 0; lane < kLanes; ++lane) result[lane] = weighed(sums[lane]);
 }
 
 // Along a row the lanes are sixteen rows and their channels: rows are turned into columns first.
@@ -190,9 +173,9 @@ LOCKSTEP_CLONES void weigh_rows(const uint8_t* source, const int32_t* weights, i
 void weigh_short_rows(const uint8_t* source, const int32_t* weights, int count, int bytes,
                       uint8_t* result) {
   for (int i = 0; i < bytes; ++i) {
-    int32_t sum = kRounding;
+    int32_t sum = kTapRounding;
     for (int t = 0; t < count; ++t) sum += source[t * bytes + i] * weights[t];
-    result[i] = to_byte(sum);
+    result[i] = weighed(sum);
   }
 }
 
@@ -221,9 +204,7 @@ Image resize_within(const Image& source, const Box& box, float right, float bott
     const bool same = height == image.height && bottom == static_cast<float>(height);
     return same ? std::move(image) : resize_vertically(image, bottom, height, filter);
   };
-  // Pillow 13 begins with the height where that loses more than twice as much as the width.
-  const int fewer_rows = box.height - height;
-  if (fewer_rows > 0 && fewer_rows > 2 * (box.width - width)) {
+  if (columns_come_first(box.width, box.height, width, height)) {
     return in_width(in_height(crop(source, box)), {0, 0, box.width, height});
   }
   return in_height(in_width(source, box));

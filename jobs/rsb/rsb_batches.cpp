@@ -35,11 +35,11 @@ class TrainingBatches final : public BatchMaker {
     std::vector<Field> fields{{"images", pictures_, {batch_size, 3, size, size}},
                               {"targets", Kind::float32, {batch_size, options_.classes}},
                               {"samples", Kind::int64, {batch_size}},
-                              {"labels", Kind::int64, {batch_size}, /*scratch=*/true}};
+                              {"labels", Kind::int64, {batch_size}, Field::User::maker}};
     if (pictures_ == Kind::uint8) {
       fields[kImages].normalisation = pixels::kTimm;
     } else {
-      fields.push_back({"pixels", Kind::uint8, {batch_size, size, size, 3}, /*scratch=*/true});
+      fields.push_back({"pixels", Kind::uint8, {batch_size, size, size, 3}, Field::User::maker});
     }
     return fields;
   }

@@ -72,7 +72,7 @@ ExitCode write_batch(const World& world, const Options& options) {
   std::vector<std::vector<std::byte>> contents;
   std::vector<NamedArray> arrays;
   for (size_t i = 0; i < fields.size(); ++i) {
-    if (fields[i].scratch) continue;
+    if (fields[i].user != jobs::Field::User::job) continue;
     contents.push_back(in_file_order(fields[i], memory.arrays()[i]));
     arrays.push_back({fields[i].name, type_name(fields[i].kind), fields[i].shape, contents.back()});
   }

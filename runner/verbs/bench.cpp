@@ -35,7 +35,7 @@ uint64_t hash_of(const Loader::Slot& slot, const std::vector<jobs::Field>& field
   const jobs::ShardKey& key = slot.plan.key;
   uint64_t hash = static_cast<uint64_t>(key.step) << 20 ^ static_cast<uint64_t>(key.shard);
   for (size_t i = 0; i < fields.size(); ++i) {
-    if (fields[i].scratch) continue;
+    if (fields[i].user == jobs::Field::User::maker) continue;
     hash = XXH3_64bits_withSeed(slot.arrays[i].data(), slot.arrays[i].size(), hash);
   }
   return hash;

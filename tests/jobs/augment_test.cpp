@@ -1,9 +1,10 @@
-// Crops that a device augments have the bits of those that a loader does: by the passes of
+// Crops that a device makes have the bits of those that a loader makes: by the passes of
 // processors, and by those of GPUs in tests/cuda's emulation.
 #include "jobs/kernels/augment.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <stdexcept>
 #include <utility>
@@ -15,12 +16,14 @@
 #include "jobs/pixels/draw.h"
 #include "jobs/pixels/encode.h"
 #include "jobs/pixels/hue.h"
+#include "jobs/pixels/resample.h"
 #include "jobs/random.h"
 
 namespace lockstep::jobs {
 namespace {
 
 using pixels::CropOperations;
+using pixels::CropToMake;
 using pixels::Image;
 using Values = std::vector<float>;
 using enum CropOperations::Jitter;
@@ -31,25 +34,54 @@ struct Device {
 };
 const Device kDevices[] = {{"processor", &augment_crops}, {"cuda", &augment_crops_cuda}};
 
+// What crops of one size are made of: rows of one length, and a crop of each.
+struct Parts {
+  int64_t row_bytes = 0;
+  std::vector<uint8_t> memory;
+  std::vector<CropToMake> crops;
+
+  // The pictures lie `margin` bytes into their rows, between others' pixels.
+  Parts(const std::vector<Image>& pictures, const std::vector<CropOperations>& operations,
+        size_t margin = 0) {
+    size_t longest = 0;
+    for (const Image& picture : pictures) longest = std::max(longest, picture.rgb.size());
+    row_bytes = static_cast<int64_t>(longest + 2 * margin);
+    memory.assign(static_cast<size_t>(row_bytes) * pictures.size(), 99);
+    for (size_t i = 0; i < pictures.size(); ++i) {
+      const Image& picture = pictures[i];
+      std::ranges::copy(picture.rgb, memory.begin() + static_cast<ptrdiff_t>(i) * row_bytes +
+                                         static_cast<ptrdiff_t>(margin));
+      crops.push_back({.place = {.first_byte = static_cast<uint32_t>(margin),
+                                 .row_bytes = 3 * picture.width,
+                                 .width = picture.width,
+                                 .height = picture.height},
+                       .operations = operations[i]});
+    }
+  }
+};
+
 class Augment : public testing::TestWithParam<Device> {
  protected:
   // All crops as float32, each of whose bfloat16 is held against it.
-  Values augment(const std::vector<Image>& crops, const std::vector<CropOperations>& operations) {
-    std::vector<uint8_t> bytes;
-    for (const Image& crop : crops) bytes.insert(bytes.end(), crop.rgb.begin(), crop.rgb.end());
-    const CropBatch batch{.count = static_cast<int64_t>(crops.size()),
-                          .height = crops.front().height,
-                          .width = crops.front().width,
-                          .rgb = bytes.data(),
-                          .operations = operations.data(),
+  Values make(const Parts& parts, int width, int height) {
+    const CropBatch batch{.count = static_cast<int64_t>(parts.crops.size()),
+                          .height = height,
+                          .width = width,
+                          .memory = parts.memory.data(),
+                          .row_bytes = parts.row_bytes,
+                          .crops = parts.crops.data(),
                           .normalisation = pixels::kTorchvision};
-    Values values(bytes.size());
-    std::vector<pixels::BFloat16> halves(bytes.size()), expected;
+    Values values(3 * parts.crops.size() * static_cast<size_t>(width * height));
+    std::vector<pixels::BFloat16> halves(values.size()), expected;
     GetParam().augment(batch, values.data());
     GetParam().augment(batch, halves.data());
     for (const float value : values) expected.push_back(pixels::to_bfloat16(value));
     EXPECT_EQ(halves, expected);
     return values;
+  }
+  // Of pictures that have the crops' size.
+  Values augment(const std::vector<Image>& crops, const std::vector<CropOperations>& operations) {
+    return make({crops, operations}, crops.front().width, crops.front().height);
   }
 };
 INSTANTIATE_TEST_SUITE_P(Devices, Augment, testing::ValuesIn(kDevices),
@@ -150,6 +182,36 @@ TEST_P(Augment, EachOperationHasTheBitsOfTheLoader) {
   }
 }
 
+// Smaller, larger, neither, in one direction or both; tall ones have their columns done first.
+TEST_P(Augment, ResizesToTheBitsOfTheLoader) {
+  const std::pair<int, int> sides[] = {{24, 20}, {1, 1},   {5, 7},    {24, 90}, {60, 61},
+                                       {91, 20}, {24, 19}, {200, 33}, {33, 200}};
+  std::vector<Image> parts;
+  for (const auto& [width, height] : sides) parts.push_back(noise(width, height, parts.size()));
+  const std::vector<CropOperations> nothing(parts.size());
+  for (const auto& [width, height] : {std::pair{24, 20}, {20, 24}, {1, 3}, {96, 96}}) {
+    const Values found = make({parts, nothing, 41}, width, height);
+    auto at = found.begin();
+    for (const Image& part : parts) {
+      const Image expected = pixels::resize(part, {0, 0, part.width, part.height}, width, height,
+                                            pixels::Filter::bicubic);
+      const auto end = at + static_cast<ptrdiff_t>(expected.rgb.size());
+      EXPECT_EQ(Values(at, end), normalised(expected))
+          << part.width << " x " << part.height << " to " << width << " x " << height;
+      at = end;
+    }
+  }
+}
+
+TEST_P(Augment, TheLargestParts) {
+  for (const auto& [width, height] : {std::pair{1024, 31}, {31, 1024}}) {
+    const Image part = noise(width, height, 8);
+    EXPECT_EQ(
+        make({{part}, {{}}}, 16, 9),
+        normalised(pixels::resize(part, {0, 0, width, height}, 16, 9, pixels::Filter::bicubic)));
+  }
+}
+
 // Each jitter that keeps or loses all: 1 is the picture itself, 0 the degenerate one.
 TEST_P(Augment, FactorsOfNothingAndAll) {
   for (const float factor : {0.0f, 1.0f}) {
@@ -197,7 +259,7 @@ struct Batch {
   ShardArrays arrays;
 };
 
-Batch batch_of_drawn_pictures(PictureForm form) {
+Batch batch_of_drawn_pictures(PictureForm form, int side) {
   const auto maker =
       make_multi_crop({.seed = 5, .global_size = 48, .local_size = 17, .local_count = 3}, form);
   Batch batch{.fields = maker->fields(kRows)};
@@ -210,37 +272,44 @@ Batch batch_of_drawn_pictures(PictureForm form) {
   MakerSeconds seconds;
   for (int64_t i = 0; i < kRows; ++i) {
     Random random(1, Purpose::pictures, 0, static_cast<uint64_t>(i));
-    const auto file = pixels::encode_jpeg(pixels::draw_picture(i, 96, random), 90);
+    const auto file = pixels::encode_jpeg(pixels::draw_picture(i, side, random), 90);
     const SamplePlace place{.key = {.sample = i}, .index = i, .arrays = batch.arrays};
     maker->make_samples(file, i, {&place, 1}, seconds);
   }
   return batch;
 }
 
+// Small pictures go up as they are; of large ones, crops do that the loader has resized.
 TEST_P(Augment, BatchesOfDinoHaveTheBitsOfTheLoader) {
-  const Batch expected = batch_of_drawn_pictures(Field::Kind::float32);
-  const Batch left = batch_of_drawn_pictures({Field::Kind::float32, /*device_augments_=*/true});
-  int compared = 0;
-  for (size_t i = 0; i < left.fields.size(); ++i) {
-    const Field& field = left.fields[i];
-    if (!field.is_pictures()) continue;
-    ASSERT_EQ(field.kind, Field::Kind::uint8);
-    ASSERT_TRUE(field.operations && field.normalisation);
-    const auto operations = array_of<CropOperations>(left.arrays, field.operations->field);
-    const CropBatch batch{.count = kRows,
-                          .height = static_cast<int>(field.shape[2]),
-                          .width = static_cast<int>(field.shape[3]),
-                          .rgb = array_of<uint8_t>(left.arrays, i).data(),
-                          .operations = operations.data() + field.operations->column,
-                          .stride = static_cast<int64_t>(field.operations->columns),
-                          .normalisation = *field.normalisation};
-    Values found(static_cast<size_t>(3 * kRows * batch.height * batch.width));
-    GetParam().augment(batch, found.data());
-    const auto* values = array_of<float>(expected.arrays, i).data();
-    EXPECT_EQ(found, Values(values, values + found.size())) << field.name;
-    ++compared;
+  for (const int side : {96, 700}) {
+    const Batch expected = batch_of_drawn_pictures(Field::Kind::float32, side);
+    const Batch left = batch_of_drawn_pictures({Field::Kind::float32, true}, side);
+    int compared = 0, resized = 0;
+    for (size_t i = 0; i < left.fields.size(); ++i) {
+      const Field& field = left.fields[i];
+      if (!field.is_pictures()) continue;
+      ASSERT_TRUE(field.unmade && field.normalisation);
+      const auto [pixels, crops, column, columns] = *field.unmade;
+      const CropBatch batch{.count = kRows,
+                            .height = static_cast<int>(field.shape[2]),
+                            .width = static_cast<int>(field.shape[3]),
+                            .memory = array_of<uint8_t>(left.arrays, pixels).data(),
+                            .row_bytes = left.fields[pixels].shape[1],
+                            .crops = array_of<CropToMake>(left.arrays, crops).data() + column,
+                            .stride = static_cast<int64_t>(columns),
+                            .normalisation = *field.normalisation};
+      Values found(static_cast<size_t>(3 * kRows * batch.height * batch.width));
+      GetParam().augment(batch, found.data());
+      const auto* values = array_of<float>(expected.arrays, i).data();
+      EXPECT_EQ(found, Values(values, values + found.size())) << field.name << " of " << side;
+      for (int64_t row = 0; row < kRows; ++row) {
+        resized += batch.crops[row * batch.stride].place.width == batch.width ? 1 : 0;
+      }
+      ++compared;
+    }
+    EXPECT_EQ(compared, 5);
+    EXPECT_EQ(resized == 5 * kRows, side == 700);
   }
-  EXPECT_EQ(compared, 5);
 }
 
 }  // namespace
