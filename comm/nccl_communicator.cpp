@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <exception>
+#include <mutex>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
@@ -18,13 +21,9 @@ namespace lockstep::comm {
 namespace {
 
 constexpr size_t kWireValues = size_t{1} << 22;  // most that travel as one; as a bucket has
+constexpr std::chrono::milliseconds kBetweenLooks{100};
 
-void check(cudaError_t result, const char* call) {
-  if (result == cudaSuccess) return;
-  throw CollectiveError("E401", std::string(call) + " failed: " + cudaGetErrorString(result));
-}
-
-void check(ncclResult_t result, const char* call) {
+void check_nccl(ncclResult_t result, const char* call) {
   if (result == ncclSuccess) return;
   throw CollectiveError("E401", std::string(call) + " failed: " + ncclGetErrorString(result),
                         "NCCL_DEBUG=INFO prints what NCCL tried");
@@ -32,28 +31,33 @@ void check(ncclResult_t result, const char* call) {
 
 std::shared_ptr<float> plain_memory(size_t bytes) {
   void* memory = nullptr;
-  check(cudaMalloc(&memory, bytes), "cudaMalloc");
+  check_cuda(cudaMalloc(&memory, bytes), "cudaMalloc");
   return {static_cast<float*>(memory), &cudaFree};
 }
 
 class NcclCommunicator final : public Communicator {
  public:
   NcclCommunicator(Communicator& control, int device, Wire wire) : control_(control) {
-    check(cudaSetDevice(device), "cudaSetDevice");
+    check_cuda(cudaSetDevice(device), "cudaSetDevice");
     ncclUniqueId id{};
-    if (control.rank() == 0) check(ncclGetUniqueId(&id), "ncclGetUniqueId");
+    if (control.rank() == 0) check_nccl(ncclGetUniqueId(&id), "ncclGetUniqueId");
     control.broadcast(std::as_writable_bytes(std::span(&id, 1)), 0);
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
-    check(settled(ncclCommInitRankConfig(&nccl(), control.size(), id, control.rank(), &config)),
-          "ncclCommInitRankConfig");
-    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
-    check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+    check_nccl(
+        settled(ncclCommInitRankConfig(&nccl(), control.size(), id, control.rank(), &config)),
+        "ncclCommInitRankConfig");
+    check_cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
+               "cudaStreamCreateWithFlags");
+    check_cuda(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming),
+               "cudaEventCreateWithFlags");
     if (wire == Wire::bfloat16)
       wire_ = allocate(kWireValues * sizeof(__nv_bfloat16) / sizeof(float));
+    watch_ = std::jthread([this](const std::stop_token& stop) { watch(stop); });
   }
   ~NcclCommunicator() override {
-    end();
+    watch_ = {};
+    if (nccl() != nullptr) end();
     nccl() = nullptr;
     cudaEventDestroy(event_);
     cudaStreamDestroy(stream_);
@@ -83,8 +87,13 @@ class NcclCommunicator final : public Communicator {
   }
 
   void wait() override {
-    check(cudaEventRecord(event_, stream_), "cudaEventRecord");
-    check(cudaStreamWaitEvent(current_stream(), event_, 0), "cudaStreamWaitEvent");
+    check_cuda(cudaEventRecord(event_, stream_), "cudaEventRecord");
+    check_cuda(cudaStreamWaitEvent(current_stream(), event_, 0), "cudaStreamWaitEvent");
+  }
+
+  void check() override {
+    const std::lock_guard lock(life_->mutex);
+    check_nccl(failure_, "ncclAllReduce");
   }
 
   // NCCL allows no mixture of ranks with registered memory and without.
@@ -95,8 +104,8 @@ class NcclCommunicator final : public Communicator {
       memory.reset();
       memory = plain_memory(bytes);
     }
-    check(cudaMemset(memory.get(), 0, bytes), "cudaMemset");
-    check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
+    check_cuda(cudaMemset(memory.get(), 0, bytes), "cudaMemset");
+    check_cuda(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
     return memory;
   }
 
@@ -107,7 +116,7 @@ class NcclCommunicator final : public Communicator {
   void barrier() override { control_.barrier(); }
 
  private:
-  ncclComm_t& nccl() { return *nccl_; }
+  ncclComm_t& nccl() { return life_->nccl; }
 
   // A non-blocking communicator says when what was asked is on its way, or has failed. Where other
   // ranks never come, the watch over the run ends this one.
@@ -132,14 +141,33 @@ class NcclCommunicator final : public Communicator {
     }
   }
 
+  // Who waits on a stream for ranks that are gone would wait for good: the sums are made to end,
+  // and whoever takes their numbers asks check() first.
+  void watch(const std::stop_token& stop) {
+    std::unique_lock lock(life_->mutex);
+    const auto ends = [&stop] { return stop.stop_requested(); };
+    while (!watch_wakes_.wait_for(lock, stop, kBetweenLooks, ends)) {
+      ncclResult_t state = ncclSuccess;
+      const ncclResult_t asked = ncclCommGetAsyncError(nccl(), &state);
+      if (asked != ncclSuccess) state = asked;
+      if (state == ncclSuccess || state == ncclInProgress) continue;
+      failure_ = state;
+      ncclCommAbort(nccl());
+      nccl() = nullptr;
+      return;
+    }
+  }
+
   void follow_current_stream() {
-    check(cudaEventRecord(event_, current_stream()), "cudaEventRecord");
-    check(cudaStreamWaitEvent(stream_, event_, 0), "cudaStreamWaitEvent");
+    check_cuda(cudaEventRecord(event_, current_stream()), "cudaEventRecord");
+    check_cuda(cudaStreamWaitEvent(stream_, event_, 0), "cudaStreamWaitEvent");
   }
 
   void add_up(void* values, size_t count, ncclDataType_t type) {
-    check(settled(ncclAllReduce(values, values, count, type, ncclSum, nccl(), stream_)),
-          "ncclAllReduce");
+    const std::lock_guard lock(life_->mutex);
+    check_nccl(failure_, "ncclAllReduce");
+    check_nccl(settled(ncclAllReduce(values, values, count, type, ncclSum, nccl(), stream_)),
+               "ncclAllReduce");
   }
 
   // Null where this driver or this NCCL does not want to. The end of a communicator is that of
@@ -150,13 +178,18 @@ class NcclCommunicator final : public Communicator {
       cudaGetLastError();  // taken note of, or the next call would report it
       return nullptr;
     }
-    if (ncclCommRegister(nccl(), memory, bytes, &registration) != ncclSuccess) {
-      ncclMemFree(memory);
-      return nullptr;
+    {
+      const std::lock_guard lock(life_->mutex);
+      if (nccl() == nullptr ||
+          ncclCommRegister(nccl(), memory, bytes, &registration) != ncclSuccess) {
+        ncclMemFree(memory);
+        return nullptr;
+      }
     }
-    return {static_cast<float*>(memory), [nccl = nccl_, registration](float* values) {
+    return {static_cast<float*>(memory), [life = life_, registration](float* values) {
               cudaDeviceSynchronize();  // unlike cudaFree, what follows does not wait for kernels
-              if (*nccl != nullptr) ncclCommDeregister(*nccl, registration);
+              const std::lock_guard lock(life->mutex);
+              if (life->nccl != nullptr) ncclCommDeregister(life->nccl, registration);
               ncclMemFree(values);
             }};
   }
@@ -169,11 +202,19 @@ class NcclCommunicator final : public Communicator {
   }
 
   Communicator& control_;
-  // Shared with the memory registered, which may outlive it: null when it is gone.
-  std::shared_ptr<ncclComm_t> nccl_ = std::make_shared<ncclComm_t>(nullptr);
+  // Shared with the memory registered, which may outlive it.
+  struct Life {
+    std::mutex mutex;           // over the calls for it while it is watched
+    ncclComm_t nccl = nullptr;  // null again when it is gone
+  };
+  std::shared_ptr<Life> life_ = std::make_shared<Life>();
   cudaStream_t stream_ = nullptr;
   cudaEvent_t event_ = nullptr;
   std::shared_ptr<float> wire_;  // null: gradients travel as float32
+
+  std::condition_variable_any watch_wakes_;
+  ncclResult_t failure_ = ncclSuccess;
+  std::jthread watch_;
 };
 
 }  // namespace

@@ -229,6 +229,7 @@ StepResult Step::result() {
   const at::Tensor all =
       at::cat({noted_.to(at::kDouble), tails_.front().at(kOwn).to(at::kDouble), squared_norms_})
           .cpu();
+  communicator_.check();
   const double* noted = all.const_data_ptr<double>();
   const double* last = noted + kOwnNumbers;
   const double* norms = last + kOwnNumbers;

@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <memory>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
+#include "comm/error.h"
 #include "comm/sum_arena.h"
 
 namespace lockstep::comm {
@@ -42,6 +44,7 @@ class Nccl : public testing::Test {
   Nccl() {
     calls.clear();
     nccl_emulation::refused.clear();
+    nccl_emulation::lost_rank = false;
   }
   std::unique_ptr<Communicator> make(Wire wire = Wire::float32) {
     return make_nccl_communicator(control_, 0, wire);
@@ -116,6 +119,31 @@ TEST_F(Nccl, MemoryIsPlainWhereItCannotBeRegisteredOnAllRanks) {
     memory.reset();
     EXPECT_THAT(new_calls(), IsEmpty());
   }
+}
+
+// Kernels that wait for it end, so that whoever waits for these comes to ask.
+TEST_F(Nccl, ALostRankEndsTheSums) {
+  std::vector<float> values{1.0f};
+  auto communicator = make();
+  communicator->start_sum(values);
+  communicator->check();
+  auto memory = communicator->allocate(10);
+  new_calls();
+  nccl_emulation::lost_rank = true;
+  const auto failed = [&] {
+    try {
+      communicator->check();
+      return false;
+    } catch (const CollectiveError& error) {
+      EXPECT_EQ(error.id(), "E401");
+      return true;
+    }
+  };
+  while (!failed()) std::this_thread::yield();
+  EXPECT_THROW(communicator->start_sum(values), CollectiveError);
+  communicator.reset();
+  memory.reset();
+  EXPECT_THAT(new_calls(), ElementsAre("ncclCommAbort", "ncclMemFree"));
 }
 
 TEST_F(Nccl, IsAbortedAfterAnError) {

@@ -3,16 +3,17 @@
 // What comm/nccl_communicator.cpp asks of NCCL, in the place of its own header: a communicator of
 // which all other ranks hold the values of this one. A call is told of in `calls` where it concerns
 // the life of communicators or memory, and fails where it is the one in `refused`. Like those of a
-// communicator that does not block, calls are under way when they return.
+// communicator that does not block, calls are under way when they return; `lost_rank` ends what is.
 
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include <atomic>
 #include <cstddef>
 #include <string>
 #include <vector>
 
-enum ncclResult_t { ncclSuccess, ncclInvalidUsage, ncclInProgress };
+enum ncclResult_t { ncclSuccess, ncclInvalidUsage, ncclInProgress, ncclRemoteError };
 enum ncclDataType_t { ncclFloat, ncclBfloat16 };
 enum ncclRedOp_t { ncclSum };
 struct ncclUniqueId {
@@ -33,6 +34,7 @@ namespace nccl_emulation {
 
 inline std::vector<std::string> calls;
 inline std::string refused;
+inline std::atomic<bool> lost_rank = false;
 
 inline ncclResult_t note(const char* call) {
   calls.emplace_back(call);
@@ -53,7 +55,9 @@ inline ncclResult_t ncclCommInitRankConfig(ncclComm_t* communicator, int ranks, 
   return nccl_emulation::begin(*communicator);
 }
 inline ncclResult_t ncclCommGetAsyncError(ncclComm_t communicator, ncclResult_t* state) {
-  *state = communicator->under_way ? ncclInProgress : ncclSuccess;
+  *state = nccl_emulation::lost_rank ? ncclRemoteError
+           : communicator->under_way ? ncclInProgress
+                                     : ncclSuccess;
   communicator->under_way = false;
   return ncclSuccess;
 }
