@@ -54,7 +54,7 @@ TieredCheckpoints::TieredCheckpoints(const RunPlan& plan, const Arenas& arenas, 
 
 // A thread that still reads the arenas must be done before they go.
 TieredCheckpoints::~TieredCheckpoints() {
-  if (sealing_.valid()) sealing_.wait();
+  if (copying_.valid()) copying_.wait();
   if (writing_.valid()) writing_.wait();
 }
 
@@ -84,21 +84,15 @@ void TieredCheckpoints::save(const Progress& progress, Tier tier,
                              const jobs::Measures& evaluation) {
   if (folder_.empty() && (tier == Tier::memory || !writes_)) return;
   finish_copy();
-  finish_sealing();
   Snapshot& copy = free_copy();
-  std::promise<std::string> copied;
-  copying_ = copied.get_future().share();
-  const auto keep = [this, &copy,
-                     progress](std::promise<std::string> told) -> std::optional<SavedCheckpoint> {
+  const auto take = [this, &copy, progress]() -> Copied {
     const Stopwatch watch;
     const std::string wrong = copy.copy(arenas_);
-    told.set_value(wrong);
-    if (!wrong.empty()) return std::nullopt;
+    if (!wrong.empty()) return {.not_finite = wrong};
     copy.seal(progress);
-    if (folder_.empty()) return std::nullopt;
-    return SavedCheckpoint{.progress = progress, .seconds = watch.seconds(), .bytes = copy.bytes()};
+    return {.saved = {.progress = progress, .seconds = watch.seconds(), .bytes = copy.bytes()}};
   };
-  sealing_ = std::async(std::launch::async, keep, std::move(copied));
+  copying_ = std::async(std::launch::async, take).share();
   if (lock_) ::futimens(lock_->number(), nullptr);
   if (tier == Tier::disk && writes_)
     begin_writing(copy, {.progress = progress,
@@ -109,7 +103,7 @@ void TieredCheckpoints::save(const Progress& progress, Tier tier,
 void TieredCheckpoints::begin_writing(const Snapshot& copy, Manifest manifest) {
   const auto write = [this, &copy, manifest = std::move(manifest),
                       copying = copying_]() -> std::optional<SavedCheckpoint> {
-    if (!copying.get().empty()) return std::nullopt;
+    if (!copying.get().not_finite.empty()) return std::nullopt;
     const Stopwatch watch;
     const Progress& progress = manifest.progress;
     store_.save(manifest, plan_.options.retention, [&](const fs::path& folder) {
@@ -126,9 +120,10 @@ void TieredCheckpoints::begin_writing(const Snapshot& copy, Manifest manifest) {
 
 std::string TieredCheckpoints::finish_copy() {
   if (!copying_.valid()) return {};
-  std::string wrong = copying_.get();
+  const Copied copied = copying_.get();
   copying_ = {};
-  return wrong;
+  if (copied.not_finite.empty() && !folder_.empty()) copied_ = copied.saved;
+  return copied.not_finite;
 }
 
 std::optional<SavedCheckpoint> TieredCheckpoints::collect(Wait wait) {
@@ -138,30 +133,24 @@ std::optional<SavedCheckpoint> TieredCheckpoints::collect(Wait wait) {
   return saved;
 }
 
-void TieredCheckpoints::finish_sealing() {
-  if (sealing_.valid()) copied_ = sealing_.get();
-}
-
 std::optional<SavedCheckpoint> TieredCheckpoints::take_copied() {
-  if (sealing_.valid() && sealing_.wait_for(std::chrono::seconds(0)) == std::future_status::ready)
-    finish_sealing();
   return std::exchange(copied_, std::nullopt);
 }
 
 void TieredCheckpoints::forget_copies() {
-  finish_sealing();
+  finish_copy();
   for (Snapshot& copy : copies_) copy.forget();
 }
 
 void TieredCheckpoints::remove_copies() {
-  finish_sealing();
+  finish_copy();
   std::error_code code;
   if (!folder_.empty()) fs::remove_all(folder_, code);
 }
 
 // A damaged one is forgotten, so that the next copy takes its place and not that of a sound one.
 const Snapshot* TieredCheckpoints::newest_copy() {
-  finish_sealing();
+  finish_copy();
   const Snapshot* newest = nullptr;
   for (Snapshot& copy : copies_) {
     if (!copy.verified()) {

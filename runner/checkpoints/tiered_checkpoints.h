@@ -81,7 +81,6 @@ class TieredCheckpoints {
  private:
   void make_copies(const std::filesystem::path& folder, const RunDirectory& run);
   void begin_writing(const Snapshot& copy, Manifest manifest);
-  void finish_sealing();
   const Snapshot* newest_copy();
   std::optional<SoundCheckpoint> newest_on_disk(int64_t copied_step, const Report& report) const;
   Snapshot& free_copy();
@@ -96,10 +95,13 @@ class TieredCheckpoints {
   std::optional<Descriptor> lock_;
   std::vector<Snapshot> copies_;
   std::optional<Fault> fault_;
-  const Snapshot* written_ = nullptr;                    // what the disk is getting
-  std::shared_future<std::string> copying_;              // what is not finite
-  std::future<std::optional<SavedCheckpoint>> sealing_;  // follows the copying, needs no arenas
-  std::optional<SavedCheckpoint> copied_;
+  struct Copied {
+    std::string not_finite;  // what is not; the copy then is none
+    SavedCheckpoint saved;
+  };
+  std::shared_future<Copied> copying_;
+  std::optional<SavedCheckpoint> copied_;  // that nobody has taken
+  const Snapshot* written_ = nullptr;      // what the disk is getting
   std::future<std::optional<SavedCheckpoint>> writing_;
 };
 
