@@ -32,8 +32,8 @@ class Communicator {
   /// All sums begun are done; on a GPU: everything queued on the current stream after this sees
   /// them.
   virtual void wait() = 0;
-  /// Throws where a sum since the last call has failed: on a GPU this is known only after the stream
-  /// was waited for, and nothing that was made of the sums may be used before.
+  /// Throws where any sum has failed, from then on. On a GPU this is known only when the stream was
+  /// waited for, and no number that was made of sums may be used before.
   virtual void check() {}
   /// start_sum() and wait().
   virtual void sum(std::span<float> values) {

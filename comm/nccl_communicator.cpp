@@ -11,6 +11,7 @@
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "comm/cuda_launch.h"
@@ -93,7 +94,7 @@ class NcclCommunicator final : public Communicator {
 
   void check() override {
     const std::lock_guard lock(life_->mutex);
-    check_nccl(failure_, "ncclAllReduce");
+    check_nccl(life_->failure, "ncclAllReduce");
   }
 
   // NCCL allows no mixture of ranks with registered memory and without.
@@ -122,8 +123,12 @@ class NcclCommunicator final : public Communicator {
   // ranks never come, the watch over the run ends this one.
   ncclResult_t settled(ncclResult_t state) {
     while (state == ncclInProgress) {
-      const ncclResult_t asked = ncclCommGetAsyncError(nccl(), &state);
-      if (asked != ncclSuccess) return asked;
+      {
+        const std::lock_guard lock(life_->mutex);
+        if (life_->failure != ncclSuccess) return life_->failure;
+        const ncclResult_t asked = ncclCommGetAsyncError(nccl(), &state);
+        if (asked != ncclSuccess) return asked;
+      }
       if (state == ncclInProgress) std::this_thread::sleep_for(std::chrono::microseconds(20));
     }
     return state;
@@ -142,7 +147,8 @@ class NcclCommunicator final : public Communicator {
   }
 
   // Who waits on a stream for ranks that are gone would wait for good: the sums are made to end,
-  // and whoever takes their numbers asks check() first.
+  // and whoever takes their numbers asks check() first. The abort waits for graphs of them, which
+  // end when that has thrown: nothing is held meanwhile.
   void watch(const std::stop_token& stop) {
     std::unique_lock lock(life_->mutex);
     const auto ends = [&stop] { return stop.stop_requested(); };
@@ -151,9 +157,10 @@ class NcclCommunicator final : public Communicator {
       const ncclResult_t asked = ncclCommGetAsyncError(nccl(), &state);
       if (asked != ncclSuccess) state = asked;
       if (state == ncclSuccess || state == ncclInProgress) continue;
-      failure_ = state;
-      ncclCommAbort(nccl());
-      nccl() = nullptr;
+      life_->failure = state;
+      const ncclComm_t failed = std::exchange(nccl(), nullptr);
+      lock.unlock();
+      ncclCommAbort(failed);
       return;
     }
   }
@@ -164,10 +171,13 @@ class NcclCommunicator final : public Communicator {
   }
 
   void add_up(void* values, size_t count, ncclDataType_t type) {
+    check_nccl(settled(begin_to_add_up(values, count, type)), "ncclAllReduce");
+  }
+
+  ncclResult_t begin_to_add_up(void* values, size_t count, ncclDataType_t type) {
     const std::lock_guard lock(life_->mutex);
-    check_nccl(failure_, "ncclAllReduce");
-    check_nccl(settled(ncclAllReduce(values, values, count, type, ncclSum, nccl(), stream_)),
-               "ncclAllReduce");
+    if (life_->failure != ncclSuccess) return life_->failure;
+    return ncclAllReduce(values, values, count, type, ncclSum, nccl(), stream_);
   }
 
   // Null where this driver or this NCCL does not want to. The end of a communicator is that of
@@ -189,6 +199,7 @@ class NcclCommunicator final : public Communicator {
     return {static_cast<float*>(memory), [life = life_, registration](float* values) {
               cudaDeviceSynchronize();  // unlike cudaFree, what follows does not wait for kernels
               const std::lock_guard lock(life->mutex);
+              if (life->failure != ncclSuccess) return;  // NCCL may be taking leave of it
               if (life->nccl != nullptr) ncclCommDeregister(life->nccl, registration);
               ncclMemFree(values);
             }};
@@ -206,6 +217,7 @@ class NcclCommunicator final : public Communicator {
   struct Life {
     std::mutex mutex;           // over the calls for it while it is watched
     ncclComm_t nccl = nullptr;  // null again when it is gone
+    ncclResult_t failure = ncclSuccess;
   };
   std::shared_ptr<Life> life_ = std::make_shared<Life>();
   cudaStream_t stream_ = nullptr;
@@ -213,7 +225,6 @@ class NcclCommunicator final : public Communicator {
   std::shared_ptr<float> wire_;  // null: gradients travel as float32
 
   std::condition_variable_any watch_wakes_;
-  ncclResult_t failure_ = ncclSuccess;
   std::jthread watch_;
 };
 

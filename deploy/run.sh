@@ -2,9 +2,9 @@
 # Trains by mpirun and starts again what a cluster broke: a new run, or one that is there already.
 #   deploy/run.sh [--again-when-stopped] -np N [--host a:8,b:8,spare:8] [options of mpirun] -- RECIPE RUN [options of train]
 # Starts again after the codes 70, 71, 72 (a hang, a collective, a lost rank), 134, 135, 137, 139 (a rank that was killed or
-# crashed), 143 by srun (so it ends the others then), 205 and 255 (mpirun lost a host), without the hosts that the post-mortem suspects, or that were lost, where --host has
-# slots enough without them; after 75 (stopped as asked) with --again-when-stopped; never after others. Gives up after 3
-# starts in a row that came no further.
+# crashed), 143 where srun ended the others while they started, 205 and 255 (mpirun lost a host), without the hosts that the
+# post-mortem suspects, or that were lost, where --host has slots enough without them; after 75 (stopped as asked) with
+# --again-when-stopped; never after others. Gives up after 3 starts in a row that came no further.
 # --srun launches by srun, inside a job of Slurm; options are then srun's.
 # LOCKSTEP names the program [lockstep], MPIRUN the launcher [mpirun].
 set -u
@@ -108,6 +108,8 @@ leave_out_suspects() {
   done < <(suspects)
 }
 
+came_into_run() { [ -n "$(find "$run" -newer "$started" -print -quit 2> /dev/null)" ]; }
+
 # The step that the run has come to; a start that died before its first step has left what was there.
 reached() {
   {
@@ -127,7 +129,7 @@ while :; do
   launch "$@"
   case "$code" in
     70 | 71 | 72 | 134 | 135 | 137 | 139 | 205 | 255) ;;
-    143) [ "$by" = srun ] || exit "$code" ;;   # the code of those that srun ended is above that of who crashed
+    143) if [ "$by" != srun ] || came_into_run; then exit "$code"; fi ;;   # of those it ended: above that of who crashed
     66) if [ "$starts" -eq 1 ] || ! never_saved; then exit "$code"; fi
       # Killed before anything was saved: nothing is lost by beginning again.
       mv "$run" "$run.unsaved-$(date -u +%Y%m%dT%H%M%SZ)-$starts" ;;

@@ -110,8 +110,9 @@ class BatchMaker {
   virtual std::vector<Field> fields(int64_t batch_size) const = 0;
 
   /// Decodes `file` (the bytes of a picture) once and fills all `places`, of one shard or of
-  /// several; each row is the same whatever others are made with it. Adds its time to `seconds`.
-  /// Throws pixels::ImageError when the picture cannot be read; the rows are then written again.
+  /// several; each picture is the same whatever others are made with it. Adds its time to
+  /// `seconds`. Throws pixels::ImageError when the picture cannot be read; the rows are then
+  /// written again.
   virtual void make_samples(std::span<const std::byte> file, int64_t label,
                             std::span<const SamplePlace> places, MakerSeconds& seconds) const = 0;
 

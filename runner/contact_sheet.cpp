@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <utility>
 
 #include "jobs/pixels/crop_to_make.h"
 #include "jobs/pixels/normalise.h"

@@ -1,11 +1,14 @@
+#include <pthread.h>
+
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-#include <chrono>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <ctime>
 #include <exception>
 #include <string>
-#include <thread>
 
 #include "runner/error_of_all.h"
 #include "runner/report.h"
@@ -21,15 +24,23 @@ using lockstep::runner::Chosen;
 using lockstep::runner::ErrorOfAll;
 using lockstep::runner::World;
 
-// Another rank says it and ends the job, which takes seconds over busy hosts.
-void give_precedence() { std::this_thread::sleep_for(std::chrono::seconds(10)); }
+// Another rank says it and ends the job, which takes seconds over busy hosts. srun does so by TERM,
+// and the job's code is the highest of its ranks': that of the error then.
+void give_precedence(ExitCode code) {
+  sigset_t term;
+  sigemptyset(&term);
+  sigaddset(&term, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &term, nullptr);
+  const timespec most{.tv_sec = 10, .tv_nsec = 0};
+  if (sigtimedwait(&term, nullptr, &most) == SIGTERM) std::_Exit(static_cast<int>(code));
+}
 
 // One message for the job. Before there is a run, most of what is wrong all ranks find.
 [[noreturn]] void fail(World& world, const Error& error, const std::string& who) {
   const bool of_all = !world.run() || dynamic_cast<const ErrorOfAll*>(&error) != nullptr;
-  if (world.rank() != 0 && of_all) give_precedence();
+  if (world.rank() != 0 && of_all) give_precedence(error.exit_code());
   if (world.run() && !lockstep::runner::is_first_failure(*world.run())) {
-    give_precedence();
+    give_precedence(error.exit_code());
   } else {
     std::fputs(lockstep::runner::describe(error, who).c_str(), stderr);
     if (world.run()) lockstep::runner::note_failure(*world.run(), error, world.rank());
@@ -54,7 +65,7 @@ std::string without_stack(const std::string& message) {
 
 int refuse_command_line(const CLI::App& app, const CLI::ParseError& error, const World& world) {
   if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-  if (world.rank() != 0) give_precedence();
+  if (world.rank() != 0) give_precedence(ExitCode::usage);
   const Error usage(ExitCode::usage, "E100", error.what(),
                     "`lockstep --help` and `lockstep VERB --help`");
   std::fputs(lockstep::runner::describe(usage).c_str(), stderr);

@@ -27,6 +27,9 @@ constexpr double kJitter = 0.8;
 constexpr double kGreyscale = 0.2;
 constexpr std::array<double, 2> kBlurRadius{0.1, 2.0};
 constexpr uint16_t kSolarizeThreshold = 128;
+// What a batch has room for of each picture that the device makes crops of; more where the crops
+// themselves take more. 591 x 591 pixels.
+constexpr size_t kMostPartBytes = size_t{1} << 20;
 
 // What the crops of one picture differ in.
 struct View {
@@ -127,8 +130,11 @@ class MultiCrop final : public BatchMaker {
       const Row row{places[i], part.image, std::span(boxes).subspan(first, views_.size()),
                     std::span(randoms).subspan(first, views_.size())};
       array_of<int64_t>(row.place.arrays, views_.size())[row.place.index] = row.place.key.sample;
-      pictures_.device_augments ? leave_crops(row, clock, seconds)
-                                : make_crops(row, clock, seconds);
+      if (pictures_.device_augments) {
+        leave_crops(row, clock, seconds);
+      } else {
+        make_crops(row, clock, seconds);
+      }
     }
   }
 

@@ -8,15 +8,11 @@
 
 namespace lockstep::jobs {
 
-/// What a batch has room for of each picture that the device makes crops of; more where the crops
-/// themselves take more. 591 x 591 pixels.
-constexpr size_t kMostPartBytes = size_t{1} << 20;
-
 /// Training: two global and some local crops of each picture, which is decoded once, with the
 /// official augmentation (main_dino.py, DataAugmentationDINO; Pillow's and torchvision's pixels).
 /// Fields: crops.0 ... crops.N [B, 3, side, side] as `pictures` says, the two global first; samples
 /// [B]; where the device augments, unmade, of the part of the picture that they need, or of crops
-/// that are resized already where that is large (kMostPartBytes). The draws are the same in any
+/// that are resized already where that is large. The draws are the same in any
 /// form.
 std::unique_ptr<BatchMaker> make_multi_crop(const MultiCropOptions& options, PictureForm pictures);
 

@@ -11,8 +11,7 @@
 // Once they are resized, three launches for all crops of a size: the luma of those whose contrast
 // is changed, added up; all that is done to single pixels, and the blur along rows; the blur along
 // columns. The last that a crop needs writes its values. In whole numbers, or in floating-point
-// ones that nothing fuses
-// (-fmad=false), each rule being the processor's own.
+// ones that nothing fuses (-fmad=false), each rule being the processor's own.
 
 namespace lockstep::jobs {
 namespace {
@@ -218,7 +217,7 @@ void augment(const CropBatch& batch, Value* out) {
 void augment_crops_cuda(const CropBatch& batch, CropValues out) {
   if (batch.count == 0 || batch.height == 0 || batch.width == 0) return;
   if (batch.height > kMostSide || batch.width > kMostSide) {
-    throw std::invalid_argument("crops of more than 1024 pixels a side");
+    throw std::invalid_argument("crops of more than CropPlace::kMostSide pixels a side");
   }
   std::visit([&batch](auto* values) { augment(batch, values); }, out);
 }

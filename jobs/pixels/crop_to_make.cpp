@@ -31,7 +31,6 @@ void leave_crops(const Image& part, std::span<const Box> boxes, std::span<const 
       put(resize(part, boxes[i], size, size, Filter::bicubic));
     }
   }
-  std::ranges::fill(memory.subspan(used), uint8_t{0});  // not what another picture left there
 }
 
 Image make_crop(const uint8_t* memory, const CropToMake& crop, int width, int height) {

@@ -26,10 +26,9 @@ struct CropToMake {
 };
 static_assert(std::is_trivially_copyable_v<CropToMake>);
 
-/// Writes into `memory` what square crops of `sizes` pixels a side are to be made of, and into
-/// `crops` where that lies: `part` as it is, in which they are `boxes`, or the crops themselves,
-/// resized, where it does not fit or a box is past kMostSide. The rest of `memory`, which has room
-/// for all crops, becomes zeros.
+/// Writes into `memory`, which has room for all crops, what square ones of `sizes` pixels a side
+/// are to be made of, and into `crops` where that lies: `part` as it is, in which they are `boxes`,
+/// or the crops themselves, resized, where it does not fit or a box is past kMostSide.
 void leave_crops(const Image& part, std::span<const Box> boxes, std::span<const int> sizes,
                  std::span<uint8_t> memory, std::span<CropToMake> crops);
 

@@ -11,6 +11,7 @@
 #include <span>
 #include <utility>
 
+#include "runner/batch_tensors.h"
 #include "runner/checkpoints/tiered_checkpoints.h"
 #include "runner/data_sets.h"
 #include "runner/drawn_batch.h"
@@ -31,12 +32,11 @@ constexpr int64_t kImageNetPictures = 1281167;
 // --- The loader
 
 // Of all that a shard trains on, whichever rank made it: sums over shards in any order.
-uint64_t hash_of(const Loader::Slot& slot, const std::vector<jobs::Field>& fields) {
+uint64_t hash_of(const Loader::Slot& slot, BatchTensors& tensors) {
   const jobs::ShardKey& key = slot.plan.key;
   uint64_t hash = static_cast<uint64_t>(key.step) << 20 ^ static_cast<uint64_t>(key.shard);
-  for (size_t i = 0; i < fields.size(); ++i) {
-    if (fields[i].user == jobs::Field::User::maker) continue;
-    hash = XXH3_64bits_withSeed(slot.arrays[i].data(), slot.arrays[i].size(), hash);
+  for (const auto& [name, tensor] : tensors.of(slot.arrays)) {
+    hash = XXH3_64bits_withSeed(tensor.const_data_ptr(), tensor.nbytes(), hash);
   }
   return hash;
 }
@@ -74,12 +74,12 @@ Numbers time_data(const RunPlan& plan, World& world, const BenchOptions& options
   Stopwatch watch;
   Loader loader({*plan.training_set, *maker, plan.most_unreadable(), cache.get()},
                 plan.sampler.shard_batch_size(), mine, loading);
-  const auto fields = maker->fields(plan.sampler.shard_batch_size());
+  BatchTensors tensors(maker->fields(plan.sampler.shard_batch_size()), at::kCPU);
   uint64_t hash = 0;
   const int64_t untimed = batches > 1 ? 1 : 0;  // memory and threads come in with the first
   for (int64_t taken = 1; const Loader::Slot* slot = loader.next(); ++taken) {
     if (taken == untimed) watch.lap();
-    if (options.hash) hash += hash_of(*slot, fields);
+    if (options.hash) hash += hash_of(*slot, tensors);
     loader.release();
   }
   world.communicator().barrier();
@@ -130,8 +130,8 @@ Numbers time_sum(const RunPlan& plan, World& world, const BenchOptions& options)
   const Device device = choose_device(plan.options, world);
   const auto layout = sums_of_step(*jobs::make_job(*plan.job, plan.timeline(), device.placement));
   std::unique_ptr<comm::Communicator> owner;
-  comm::SumArena sums(arena_communicator(plan, device, world.communicator(), owner), layout,
-                      /*local_shards=*/1, device_of(device.placement));
+  comm::Communicator& communicator = arena_communicator(plan, device, world.communicator(), owner);
+  comm::SumArena sums(communicator, layout, /*local_shards=*/1, device_of(device.placement));
   std::vector<double> seconds;
   for (int64_t i = 0; i < kWarmUp + options.steps; ++i) {
     sums.buffers()[static_cast<size_t>(sums.begin_shard())].zero_();
@@ -140,6 +140,7 @@ Numbers time_sum(const RunPlan& plan, World& world, const BenchOptions& options)
     Stopwatch watch;
     sums.finish();
     sums.buffers().front()[0].item<float>();  // a GPU is waited for
+    communicator.check();
     seconds.push_back(watch.lap());
   }
   return {{"seconds", bench_median(seconds)},

@@ -6,6 +6,7 @@
 #include <nccl.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <stdexcept>
 #include <thread>
@@ -139,11 +140,12 @@ TEST_F(Nccl, ALostRankEndsTheSums) {
       return true;
     }
   };
-  while (!failed()) std::this_thread::yield();
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (!failed() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
   EXPECT_THROW(communicator->start_sum(values), CollectiveError);
   communicator.reset();
   memory.reset();
-  EXPECT_THAT(new_calls(), ElementsAre("ncclCommAbort", "ncclMemFree"));
+  EXPECT_THAT(new_calls(), ElementsAre("ncclCommAbort"));
 }
 
 TEST_F(Nccl, IsAbortedAfterAnError) {

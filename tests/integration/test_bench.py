@@ -90,7 +90,13 @@ class Bench(RunTest):
                 self.assertEqual(hash_of(recipe), expected)
             finally:
                 del os.environ["LOCKSTEP_PLAIN"]
-            self.assertNotEqual(hash_of(recipe, "data.fast_decode=true"), expected)
+            device = "data.normalise=device" if recipe == self.recipe else "data.augment=device"
+            for settings in ((), ("data.cache=decoded",)):
+                self.assertEqual(hash_of(recipe, device, *settings, ranks=2), expected, settings)
+            fast = hash_of(recipe, "data.fast_decode=true")
+            self.assertNotEqual(fast, expected)
+            for variant in ({"threads": 1}, {"threads": 7}, {"ranks": 2}, {"ranks": 4, "threads": 1}):
+                self.assertEqual(hash_of(recipe, "data.fast_decode=true", **variant), fast, variant)
 
     def test_step(self):
         for recipe in (self.recipe, self.dino):

@@ -72,7 +72,7 @@ class Jobs(SameRunTest):
         each = (self.trained_and_scraped, self.bound_as_shipped, self.killed_rank, self.requeued_in_mid_step)
         cases = {"time limit": (self.time_limit,), "array": (self.array,), "chain": (self.chain,), "spare node": (self.spare_node,),
                  "cancelled": (self.cancelled,), "memory": (self.gone_on_from_memory,),
-                 "by hand": (self.by_hand,), "crashed": (self.crashed_in_start,),
+                 "by hand": (self.by_hand,), "crashed": (self.crashed_in_start,), "refused": (self.refused,),
                  **{f"{case.__name__}, {launcher}": (case, launcher) for case in each for launcher in ("mpirun", "srun")}}
         with ThreadPoolExecutor(4) as pool:
             running = {name: pool.submit(*case) for name, case in cases.items()}
@@ -131,6 +131,12 @@ class Jobs(SameRunTest):
         self.assert_ends("crashed", job, "COMPLETED", "0:0")
         self.assertIn("ended with code 143; starting again", self.log("crashed"))
         self.assert_same_run(self.folder / "crashed")
+
+    def refused(self):
+        """Once, with the error's own code, though srun ends the other rank."""
+        job = self.submit("srun", "refused", "--set", "nonsense=1")
+        self.assert_ends("refused", job, "FAILED", "2:0")
+        self.assertEqual(self.log("refused").count("error[E103]"), 1)
 
     def spare_node(self):
         """A node that is suspected is left out where one is to spare."""

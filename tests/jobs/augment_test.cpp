@@ -249,6 +249,21 @@ TEST(AugmentOnGpu, RefusesSidesPastItsSharedMemory) {
                std::invalid_argument);
 }
 
+// What is past the kernels' memory is resized before.
+TEST(LeaveCrops, ResizesBoxesOfLongSides) {
+  const Image part = noise(1100, 40, 1);
+  const pixels::Box boxes[] = {{3, 0, 1024, 40}, {3, 0, 1025, 40}};
+  const int sizes[] = {16, 16};
+  std::vector<uint8_t> memory(size_t{1} << 20);
+  for (const size_t i : {0u, 1u}) {
+    CropToMake crop;
+    pixels::leave_crops(part, {&boxes[i], 1}, {&sizes[i], 1}, memory, {&crop, 1});
+    EXPECT_EQ(crop.place.width, i == 0 ? 1024 : 16);
+    const Image made = pixels::make_crop(memory.data(), crop, 16, 16);
+    EXPECT_EQ(made.rgb, pixels::resize(part, boxes[i], 16, 16, pixels::Filter::bicubic).rgb);
+  }
+}
+
 // --- Whole batches
 
 constexpr int64_t kRows = 6;

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "comm/thread_communicator.h"
 #include "runner/batch_tensors.h"
@@ -36,9 +37,11 @@ head = {out_dim = 256, hidden_dim = 64, bottleneck_dim = 32}
 /// What makes steps of a recipe on one rank with one thread, from fresh weights, and a drawn batch
 /// of one shard for them.
 struct SmallTraining {
-  SmallTraining(std::string_view recipe, int64_t samples, RecordWork record = nullptr)
+  SmallTraining(std::string_view recipe, int64_t samples, RecordWork record = nullptr,
+                std::unique_ptr<comm::Communicator> sums_by = comm::make_single_communicator())
       : plan(plan_of(recipe, samples)),
         model(plan, {}),
+        communicator(std::move(sums_by)),
         step(*model.job, model.arenas, plan.options.update, {}, *communicator, plan.options.shards,
              record),
         memory(draw_batch(plan)),
@@ -58,7 +61,7 @@ struct SmallTraining {
 
   RunPlan plan;
   Model model;
-  std::unique_ptr<comm::Communicator> communicator = comm::make_single_communicator();
+  std::unique_ptr<comm::Communicator> communicator;
   Step step;
   ShardMemory memory;
   jobs::Tensors batch;  // views of `memory`

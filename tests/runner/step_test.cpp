@@ -4,10 +4,14 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <span>
 #include <vector>
 
+#include "comm/error.h"
 #include "tests/runner/small_training.h"
 
 namespace lockstep::runner {
@@ -75,6 +79,27 @@ TEST_P(Steps, KeepVotesUntilSomebodyAsks) {
   EXPECT_FALSE(next.votes.stop);
   EXPECT_FALSE(next.votes.save);
   EXPECT_EQ(next.votes.unreadable, 0);
+}
+
+// A world of one whose sums have failed, as a GPU's do behind the host's back.
+class FailedSums final : public comm::Communicator {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  void start_sum(std::span<float>) override {}
+  void wait() override {}
+  void check() override { throw CollectiveError("E401", "a rank is gone"); }
+  void broadcast(std::span<std::byte>, int) override {}
+  void gather(std::span<const std::byte> mine, std::span<std::byte> all) override {
+    std::ranges::copy(mine, all.begin());
+  }
+  void barrier() override {}
+};
+
+TEST_P(Steps, BelieveNoNumbersOfSumsThatFailed) {
+  SmallTraining training(GetParam(), 400, nullptr, std::make_unique<FailedSums>());
+  take(training, 0, false);
+  EXPECT_THROW(training.step.result(), CollectiveError);
 }
 
 INSTANTIATE_TEST_SUITE_P(Jobs, Steps, testing::Values(kSmallRsb, kSmallDino),
