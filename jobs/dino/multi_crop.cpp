@@ -122,13 +122,15 @@ class MultiCrop final : public BatchMaker {
                                                     views_[crop].scale, kRatio, random));
       }
     }
-    const pixels::Part part = decode(file, boxes);
+    const auto decode = fast_decode_ ? pixels::decode_parts_fast : pixels::decode_parts;
+    const pixels::Parts parts = decode(file, boxes, sizes_);
     clock.end_of(seconds.decode);
-    for (pixels::Box& box : boxes) box = part.place_of(box);
     for (size_t i = 0; i < places.size(); ++i) {
-      const size_t first = i * views_.size();
-      const Row row{places[i], part.image, std::span(boxes).subspan(first, views_.size()),
-                    std::span(randoms).subspan(first, views_.size())};
+      const std::span<pixels::Box> of_place =
+          std::span(boxes).subspan(i * views_.size(), views_.size());
+      for (pixels::Box& box : of_place) box = parts.of(i).place_of(box);
+      const Row row{places[i], parts.of(i).image, of_place,
+                    std::span(randoms).subspan(i * views_.size(), views_.size())};
       array_of<int64_t>(row.place.arrays, views_.size())[row.place.index] = row.place.key.sample;
       if (pictures_.device_augments) {
         leave_crops(row, clock, seconds);
@@ -196,17 +198,6 @@ class MultiCrop final : public BatchMaker {
       crops[i].operations = draw_operations(views_[i], row.randoms[i]);
     }
     clock.end_of(seconds.operations);
-  }
-
-  // Boxes of one view after another, time and again.
-  pixels::Part decode(std::span<const std::byte> file, std::span<const pixels::Box> boxes) const {
-    if (!fast_decode_) return pixels::decode_part(file, boxes);
-    int most_times = 8;
-    for (size_t i = 0; i < boxes.size(); ++i) {
-      most_times =
-          std::min(most_times, pixels::reduction_for({&boxes[i], 1}, sizes_[i % sizes_.size()]));
-    }
-    return pixels::decode_part_fast(file, boxes, most_times);
   }
 
   uint64_t seed_;

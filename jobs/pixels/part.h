@@ -2,19 +2,29 @@
 
 #include <cstddef>
 #include <span>
+#include <vector>
 
 #include "jobs/pixels/decode.h"
 
 namespace lockstep::pixels {
 
-/// One part of a picture for all `boxes`, of which there is at least one; within them each pixel is
-/// that of the whole picture. Throws ImageError.
-Part decode_part(std::span<const std::byte> file, std::span<const Box> boxes);
+/// What was decoded of a picture for several places of a batch.
+struct Parts {
+  std::vector<Part> parts;
+  std::vector<size_t> part_of_place;
 
-/// The same as decode_around_fast() has it; up to `most_times` times smaller.
-Part decode_part_fast(std::span<const std::byte> file, std::span<const Box> boxes, int most_times);
+  const Part& of(size_t place) const { return parts[part_of_place[place]]; }
+};
 
-/// How many times smaller a picture may be for each box to have `size` pixels a side at least.
-int reduction_for(std::span<const Box> boxes, int size);
+/// `boxes` are those of one place after another, `sizes` what each box of a place is resized to, in
+/// pixels a side; there is at least one. One part for all of them, within which each pixel is that
+/// of the whole picture. Throws ImageError.
+Parts decode_parts(std::span<const std::byte> file, std::span<const Box> boxes,
+                   std::span<const int> sizes);
+
+/// The same as decode_around_fast() has it: as many times smaller as leaves each box of a place its
+/// size at least. Places that are alike in this share a part: no place's pixels hang on others.
+Parts decode_parts_fast(std::span<const std::byte> file, std::span<const Box> boxes,
+                        std::span<const int> sizes);
 
 }  // namespace lockstep::pixels

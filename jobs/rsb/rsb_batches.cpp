@@ -55,11 +55,13 @@ class TrainingBatches final : public BatchMaker {
       boxes.push_back(pixels::random_resized_crop(picture.width, picture.height, options_.scale,
                                                   options_.ratio, random));
     }
-    const pixels::Part part = decode(file, boxes);
+    const auto decode = options_.fast_decode ? pixels::decode_parts_fast : pixels::decode_parts;
+    const int size = static_cast<int>(options_.size);
+    const pixels::Parts parts = decode(file, boxes, {&size, 1});
     clock.end_of(seconds.decode);
     for (size_t i = 0; i < places.size(); ++i) {
       const auto& [key, index, arrays] = places[i];
-      make_row(part.image, part.place_of(boxes[i]), randoms[i],
+      make_row(parts.of(i).image, parts.of(i).place_of(boxes[i]), randoms[i],
                array_of<uint8_t>(arrays, pixels_field()).data() + index * picture_bytes(), clock,
                seconds);
       array_of<int64_t>(arrays, kLabels)[index] = label;
@@ -89,12 +91,6 @@ class TrainingBatches final : public BatchMaker {
     return {options_.seed, Purpose::augmentation,
             static_cast<uint64_t>(key.epoch) << 8 | static_cast<uint64_t>(key.repeat),
             static_cast<uint64_t>(key.sample)};
-  }
-
-  pixels::Part decode(std::span<const std::byte> file, std::span<const pixels::Box> boxes) const {
-    if (!options_.fast_decode) return pixels::decode_part(file, boxes);
-    return pixels::decode_part_fast(file, boxes,
-                                    pixels::reduction_for(boxes, static_cast<int>(options_.size)));
   }
 
   void make_row(const pixels::Image& source, const pixels::Box& box, Random& random, uint8_t* row,

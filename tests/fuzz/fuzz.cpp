@@ -60,10 +60,12 @@ void read_picture(std::span<const std::byte> bytes) {
   if (int64_t{width} * height > 1 << 16) return;
   const pixels::Box boxes[] = {{0, 0, (width + 1) / 2, height},
                                {width / 3, height / 3, width - width / 3, height - height / 3}};
-  for (const pixels::Part& part :
-       {pixels::decode_part(bytes, boxes), pixels::decode_part_fast(bytes, boxes, 2)}) {
-    for (const pixels::Box& box : boxes) {
-      const pixels::Box place = part.place_of(box);
+  const int size = std::max(1, std::min(width, height) / 5);  // of each; one may come twice smaller
+  for (const pixels::Parts& parts : {pixels::decode_parts(bytes, boxes, {&size, 1}),
+                                     pixels::decode_parts_fast(bytes, boxes, {&size, 1})}) {
+    for (const size_t i : {0u, 1u}) {
+      const pixels::Part& part = parts.of(i);
+      const pixels::Box place = part.place_of(boxes[i]);
       require(place.left >= 0 && place.left + place.width <= part.image.width);
       require(place.top >= 0 && place.top + place.height <= part.image.height);
     }

@@ -69,7 +69,9 @@ TEST(PictureCache, KeepsDecodedPicturesToTheBit) {
   EXPECT_EQ(kept.data(), cache.find(0).data());
   EXPECT_EQ(pixels::decode(kept).rgb, pixels::decode(file).rgb);
   const pixels::Box boxes[] = {{10, 20, 30, 40}, {60, 5, 40, 17}};
-  const pixels::Part of_kept = pixels::decode_part(kept, boxes);
+  const int sizes[] = {8, 8};
+  const pixels::Parts parts = pixels::decode_parts(kept, boxes, sizes);
+  const pixels::Part& of_kept = parts.of(0);
   for (const pixels::Box& box : boxes) {
     EXPECT_EQ(pixels::crop(of_kept.image, of_kept.place_of(box)).rgb,
               pixels::decode_crop(file, box).rgb);
