@@ -22,8 +22,13 @@ __host__ __device__ inline int64_t divided_up(int64_t value, int64_t by) {
 }
 
 /// Where LibTorch's operators of this thread go, the default stream unless it was told otherwise.
-/// Two implementations: current_stream.cpp, and tests/cuda's for the emulation.
+/// Two implementations of this and of the memory: current_stream.cpp, and tests/cuda's for the
+/// emulation.
 cudaStream_t current_stream();
+/// LibTorch's own, which alone can give back what it keeps where the device is full: of the current
+/// device, and free for others on this stream, in its order, from free_memory() on.
+void* allocate_memory(size_t bytes, cudaStream_t stream);
+void free_memory(void* memory);
 
 /// Starts a kernel of `blocks` blocks of `threads` threads on a stream. Plain C++, so that kernels
 /// also compile for the emulation that tests run them by (tests/cuda).
@@ -49,18 +54,15 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 blocks, dim3 t
 template <typename Value>
 class DeviceArray {
  public:
-  explicit DeviceArray(size_t count) : stream_(current_stream()) {
-    check_cuda(cudaMallocAsync(reinterpret_cast<void**>(&data_), count * sizeof(Value), stream_),
-               "cudaMallocAsync");
-  }
-  ~DeviceArray() { cudaFreeAsync(data_, stream_); }
+  explicit DeviceArray(size_t count)
+      : data_(static_cast<Value*>(allocate_memory(count * sizeof(Value), current_stream()))) {}
+  ~DeviceArray() { free_memory(data_); }
   DeviceArray(const DeviceArray&) = delete;
   DeviceArray& operator=(const DeviceArray&) = delete;
   Value* data() { return data_; }
 
  private:
-  cudaStream_t stream_;
-  Value* data_ = nullptr;
+  Value* data_;
 };
 
 }  // namespace lockstep::comm

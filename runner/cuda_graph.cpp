@@ -19,13 +19,26 @@ class CudaGraph final : public RecordedWork {
     const c10::cuda::CUDAStreamGuard side(c10::cuda::getStreamFromPool());
     // Other threads may go on calling CUDA: the loader's lock and unlock pages.
     graph_.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
-    work();
+    try {
+      work();
+    } catch (...) {
+      give_up();
+      throw;
+    }
     graph_.capture_end();
   }
 
   void replay() override { graph_.replay(); }
 
  private:
+  // An open recording would keep NCCL's part of it, whose end then waits for that for ever.
+  void give_up() {
+    try {
+      graph_.capture_end();
+    } catch (const c10::Error&) {  // that it failed is what is being said
+    }
+  }
+
   at::cuda::CUDAGraph graph_;
 };
 

@@ -13,22 +13,9 @@
 namespace lockstep::runner {
 namespace {
 
-constexpr uint64_t kKeptBytes = 64 << 20;
-
 int device_count() {
   int count = 0;
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
-}
-
-// What launches borrow (comm::DeviceArray) would otherwise go back to the driver whenever the host
-// waits for the GPU, which is once a step, and be mapped anew.
-void keep_freed_memory(int device) {
-  cudaMemPool_t pool;
-  uint64_t bytes = kKeptBytes;
-  if (cudaDeviceGetDefaultMemPool(&pool, device) == cudaSuccess) {
-    cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &bytes);
-  }
-  cudaGetLastError();  // without it all is as before
 }
 
 void use_device(int device) {
@@ -37,7 +24,6 @@ void use_device(int device) {
     throw Error(ExitCode::preflight, "E702",
                 "cannot use GPU " + std::to_string(device) + ": " + cudaGetErrorString(result));
   }
-  keep_freed_memory(device);
 }
 
 std::string pci_bus_id(int device) {

@@ -121,7 +121,7 @@ Numbers time_steps(const RunPlan& plan, World& world, const BenchOptions& option
   std::unique_ptr<comm::Communicator> owner;
   Step step(*model.job, model.arenas, plan.options.update, device.kernels(),
             arena_communicator(plan, device, world.communicator(), owner), plan.options.shards,
-            device.record(plan.options));
+            options.profile.empty() ? device.record(plan.options) : nullptr);
   const ShardMemory memory = draw_batch(plan);
   const auto fields = model.job->training_batches().fields(plan.sampler.shard_batch_size());
   const at::Device where = device_of(device.placement);

@@ -229,20 +229,16 @@ inline const char* cudaGetErrorString(cudaError_t error) {
   return "unknown error";
 }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
-inline cudaError_t cudaMallocAsync(void** memory, size_t bytes, cudaStream_t) {
+inline cudaError_t cudaMalloc(void** memory, size_t bytes) {
   *memory = std::malloc(std::max<size_t>(1, bytes));
   if (*memory == nullptr) return cudaErrorMemoryAllocation;
   std::memset(*memory, 0xff, bytes);
   return cudaSuccess;
 }
-inline cudaError_t cudaFreeAsync(void* memory, cudaStream_t) {
+inline cudaError_t cudaFree(void* memory) {
   std::free(memory);
   return cudaSuccess;
 }
-inline cudaError_t cudaMalloc(void** memory, size_t bytes) {
-  return cudaMallocAsync(memory, bytes, nullptr);
-}
-inline cudaError_t cudaFree(void* memory) { return cudaFreeAsync(memory, nullptr); }
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
                                    cudaStream_t) {
   std::memcpy(to, from, bytes);

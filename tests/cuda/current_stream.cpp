@@ -4,4 +4,12 @@ namespace lockstep::comm {
 
 cudaStream_t current_stream() { return nullptr; }
 
+void* allocate_memory(size_t bytes, cudaStream_t) {
+  void* memory = nullptr;
+  check_cuda(cudaMalloc(&memory, bytes), "cudaMalloc");
+  return memory;
+}
+
+void free_memory(void* memory) { cudaFree(memory); }
+
 }  // namespace lockstep::comm
