@@ -25,7 +25,7 @@ export GTEST_FILTER="-DataPath.TakesNoMoreMemoryAfterTwentyEpochs:CoresNear.*"
 # A process that has a thread of the sanitizer's may not take a user namespace of its own, in which this one mounts.
 [ "$kind" != thread ] || GTEST_FILTER+=:CheckpointStore.AFullDiskAtAnyStageHarmsNothing
 # Nor does it take functions in several clones, so that kernels of eight and sixteen numbers round differently; nor count memory.
-[ "$kind" != thread ] || GTEST_FILTER+=:Shapes/Product.IsTorchs/*:Jobs/StepMemory.*
+[ "$kind" != thread ] || GTEST_FILTER+=":Shapes/Product.IsTorchs/*:Jobs/StepMemory.*"
 # What fontconfig keeps of the fonts that it has looked up; and memory that stays since others may be writing to it yet.
 printf 'leak:libfontconfig\nleak:SumArena::~SumArena\n' > "$build/known_leaks"
 export LSAN_OPTIONS=suppressions=$build/known_leaks:print_suppressions=0

@@ -73,8 +73,8 @@ ELSEWHERE = {
         deploy/run.sh -np 16 --host a:8,b:8 -- RECIPE RUN
         deploy/run.sh -np 16 --host a:8,b:8,spare:8 -- RECIPE RUN""",
     "tests/integration/test_slurm.py": """
-        srun --mpi=pmix -n N lockstep train ...
-        srun --mpi=pmix -N 2 --ntasks-per-node=8 lockstep train a3.toml --run /shared/runs/a3
+        SLURM_PMIX_FENCE=ring srun --mpi=pmix -n N lockstep train ...
+        SLURM_PMIX_FENCE=ring srun --mpi=pmix -N 2 --ntasks-per-node=8 lockstep train a3.toml --run /shared/runs/a3
         srun --mpi=list
         export RECIPE=a3.toml RUN=/shared/runs/a3
         sbatch deploy/slurm/mpirun.sbatch --set data.train=/data/imagenet/train --set data.val=/data/imagenet/val
@@ -103,7 +103,7 @@ ELSEWHERE = {
 NOT_RUN = {
     "docker": "no Docker here; hadolint reads the file (deploy/test_containers.py), its steps are deploy/test_install.py's",
     "apptainer": "no Apptainer here; its sections are checked by deploy/test_containers.py",
-    "srun --mpi=pmix apptainer": "the same",
+    "SLURM_PMIX_FENCE=ring srun --mpi=pmix apptainer": "the same",
     "cmake --install build --prefix /opt/lockstep --component libtorch": "copies 4 GB; deploy/test_install.py lays a link there",
     "nvidia-smi": "no GPU here",
     "deploy/demo.sh": "installs, builds and trains for minutes: by hand, with its figures in docs/measurements",
