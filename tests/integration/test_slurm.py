@@ -123,20 +123,21 @@ class Jobs(SameRunTest):
 
     def crashed_in_start(self):
         """Before the others could have noticed: srun ends them."""
-        program, began = self.folder / "crash", self.folder / "crash-began"
-        program.write_text(f'#!/bin/sh\nmkdir {began}-$SLURM_PROCID 2> /dev/null || exec {LOCKSTEP} "$@"\n'
+        program = self.folder / "crash"
+        program.write_text(f'#!/bin/sh\n[ "$SLURM_STEP_ID" = 0 ] || exec {LOCKSTEP} "$@"\n'
                            '[ "$SLURM_PROCID" = 1 ] || kill -SEGV $$\nexec sleep 1000\n')
         program.chmod(0o755)
         job = self.submit("srun", "crashed", program=program)
         self.assert_ends("crashed", job, "COMPLETED", "0:0")
-        self.assertIn("ended with code 143; starting again", self.log("crashed"))
+        self.assertRegex(self.log("crashed"), "ended with code 1(39|43); starting again")
         self.assert_same_run(self.folder / "crashed")
 
     def refused(self):
-        """Once, with the error's own code, though srun ends the other rank."""
+        """With the error's own code, though srun ends the other rank; which may come before that one has understood a word,
+        and then it starts again."""
         job = self.submit("srun", "refused", "--set", "nonsense=1")
         self.assert_ends("refused", job, "FAILED", "2:0")
-        self.assertEqual(self.log("refused").count("error[E103]"), 1)
+        self.assertIn("error[E103]", self.log("refused"))
 
     def spare_node(self):
         """A node that is suspected is left out where one is to spare."""
