@@ -18,6 +18,7 @@
 #include "jobs/pixels/hue.h"
 #include "jobs/pixels/resample.h"
 #include "jobs/random.h"
+#include "tests/jobs/batch_memory.h"
 
 namespace lockstep::jobs {
 namespace {
@@ -268,22 +269,10 @@ TEST(LeaveCrops, ResizesBoxesOfLongSides) {
 
 constexpr int64_t kRows = 6;
 
-struct Batch {
-  std::vector<Field> fields;
-  std::vector<std::vector<std::byte>> memory;
-  ShardArrays arrays;
-};
-
-Batch batch_of_drawn_pictures(PictureForm form, int side) {
+BatchMemory batch_of_drawn_pictures(PictureForm form, int side) {
   const auto maker =
       make_multi_crop({.seed = 5, .global_size = 48, .local_size = 17, .local_count = 3}, form);
-  Batch batch{.fields = maker->fields(kRows)};
-  for (const Field& field : batch.fields) {
-    size_t bytes = sizeof(int64_t);
-    for (const int64_t length : field.shape) bytes *= static_cast<size_t>(length);
-    batch.memory.emplace_back(bytes);
-  }
-  for (auto& array : batch.memory) batch.arrays.emplace_back(array);
+  BatchMemory batch(*maker, kRows);
   MakerSeconds seconds;
   for (int64_t i = 0; i < kRows; ++i) {
     Random random(1, Purpose::pictures, 0, static_cast<uint64_t>(i));
@@ -297,8 +286,8 @@ Batch batch_of_drawn_pictures(PictureForm form, int side) {
 // Small pictures go up as they are; of large ones, crops do that the loader has resized.
 TEST_P(Augment, BatchesOfDinoHaveTheBitsOfTheLoader) {
   for (const int side : {96, 700}) {
-    const Batch expected = batch_of_drawn_pictures(Field::Kind::float32, side);
-    const Batch left = batch_of_drawn_pictures({Field::Kind::float32, true}, side);
+    const BatchMemory expected = batch_of_drawn_pictures(Field::Kind::float32, side);
+    const BatchMemory left = batch_of_drawn_pictures({Field::Kind::float32, true}, side);
     int compared = 0, resized = 0;
     for (size_t i = 0; i < left.fields.size(); ++i) {
       const Field& field = left.fields[i];

@@ -1,8 +1,9 @@
 // With quick decoding, too, a picture's pixels hang on its own draws, not on what is made with it.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <memory>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "jobs/dino/multi_crop.h"
@@ -10,6 +11,7 @@
 #include "jobs/pixels/encode.h"
 #include "jobs/random.h"
 #include "jobs/rsb/rsb_batches.h"
+#include "tests/jobs/batch_memory.h"
 
 namespace lockstep::jobs {
 namespace {
@@ -18,19 +20,12 @@ constexpr int64_t kRows = 8;
 
 // All rows of a batch of draws of one picture, made by calls for so many at a time.
 std::vector<std::vector<std::byte>> rows_made(const BatchMaker& maker, int64_t at_a_time) {
-  std::vector<std::vector<std::byte>> memory;
-  ShardArrays arrays;
-  for (const Field& field : maker.fields(kRows)) {
-    size_t bytes = sizeof(int64_t);
-    for (const int64_t length : field.shape) bytes *= static_cast<size_t>(length);
-    memory.emplace_back(bytes);
-  }
-  for (auto& array : memory) arrays.emplace_back(array);
+  BatchMemory batch(maker, kRows);
   Random random(1, Purpose::pictures, 0, 3);
   const auto file = pixels::encode_jpeg(pixels::draw_picture(3, 500, random), 90);
   std::vector<SamplePlace> places;
   for (int64_t i = 0; i < kRows; ++i) {
-    places.push_back({.key = {.epoch = i, .sample = 3}, .index = i, .arrays = arrays});
+    places.push_back({.key = {.epoch = i, .sample = 3}, .index = i, .arrays = batch.arrays});
   }
   MakerSeconds seconds;
   const std::span<const SamplePlace> all = places;
@@ -38,8 +33,8 @@ std::vector<std::vector<std::byte>> rows_made(const BatchMaker& maker, int64_t a
     maker.make_samples(file, 0, all.subspan(static_cast<size_t>(i), static_cast<size_t>(at_a_time)),
                        seconds);
   }
-  maker.finish_shard({}, kRows, arrays);
-  return memory;
+  maker.finish_shard({}, kRows, batch.arrays);
+  return std::move(batch.memory);
 }
 
 void expect_the_same_rows(const BatchMaker& maker) {

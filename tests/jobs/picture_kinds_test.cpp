@@ -13,6 +13,7 @@
 #include "jobs/pixels/normalise.h"
 #include "jobs/random.h"
 #include "jobs/rsb/rsb_batches.h"
+#include "tests/jobs/batch_memory.h"
 
 namespace lockstep::jobs {
 namespace {
@@ -47,23 +48,16 @@ constexpr int64_t kRows = 4;
 
 // All arrays of a batch of drawn pictures.
 std::vector<std::vector<std::byte>> batch_of(const BatchMaker& maker) {
-  std::vector<std::vector<std::byte>> memory;
-  ShardArrays arrays;
-  for (const Field& field : maker.fields(kRows)) {
-    size_t values = 8;  // bytes of the widest
-    for (const int64_t length : field.shape) values *= static_cast<size_t>(length);
-    memory.emplace_back(values);
-  }
-  for (auto& array : memory) arrays.emplace_back(array);
+  BatchMemory batch(maker, kRows);
   MakerSeconds seconds;
   for (int64_t i = 0; i < kRows; ++i) {
     Random random(1, Purpose::pictures, 0, static_cast<uint64_t>(i));
     const auto file = pixels::encode_jpeg(pixels::draw_picture(i, 64, random), 90);
-    const SamplePlace place{.key = {.sample = i}, .index = i, .arrays = arrays};
+    const SamplePlace place{.key = {.sample = i}, .index = i, .arrays = batch.arrays};
     maker.make_samples(file, i, {&place, 1}, seconds);
   }
-  maker.finish_shard({.step = 3}, kRows, arrays);
-  return memory;
+  maker.finish_shard({.step = 3}, kRows, batch.arrays);
+  return std::move(batch.memory);
 }
 
 size_t elements_of(const Field& field) {
