@@ -41,7 +41,7 @@ BatchTensors::BatchTensors(const std::vector<jobs::Field>& fields, at::Device de
     : fields_(fields), device_(device), augment_(augment) {
   for (const jobs::Field& field : fields) {
     Normaliser& normaliser = normalisers_.emplace_back();
-    if (!field.normalisation) continue;
+    if (!field.normalisation || field.unmade) continue;
     const auto& [divisor, mean, deviation] = *field.normalisation;
     // A divisor that is a plain number would be made a factor on a GPU, which rounds otherwise.
     normaliser = {on(device, {divisor, divisor, divisor}), on(device, mean), on(device, deviation)};

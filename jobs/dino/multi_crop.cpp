@@ -96,14 +96,14 @@ class MultiCrop final : public BatchMaker {
     }
     fields.push_back({"samples", Field::Kind::int64, {batch_size}});
     if (!pictures_.device_augments) return fields;
-    const auto row_bytes = [&](const char* name, size_t bytes) {
+    const auto add_for_device = [&](const char* name, size_t bytes) {
       fields.push_back({name,
                         Field::Kind::uint8,
                         {batch_size, static_cast<int64_t>(bytes)},
                         Field::User::device});
     };
-    row_bytes("pixels", bytes_of_pixels());
-    row_bytes("crops", views_.size() * sizeof(CropToMake));
+    add_for_device("pixels", bytes_of_pixels());
+    add_for_device("crops", views_.size() * sizeof(CropToMake));
     return fields;
   }
 

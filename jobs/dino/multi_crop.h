@@ -12,8 +12,7 @@ namespace lockstep::jobs {
 /// official augmentation (main_dino.py, DataAugmentationDINO; Pillow's and torchvision's pixels).
 /// Fields: crops.0 ... crops.N [B, 3, side, side] as `pictures` says, the two global first; samples
 /// [B]; where the device augments, unmade, of the part of the picture that they need, or of crops
-/// that are resized already where that is large. The draws are the same in any
-/// form.
+/// that are resized already where that is large. The draws are the same in any form.
 std::unique_ptr<BatchMaker> make_multi_crop(const MultiCropOptions& options, PictureForm pictures);
 
 /// Evaluation (eval_knn.py): the short side resized, the centre cut out, normalised. Fields:

@@ -39,21 +39,23 @@ Parts decode_parts(std::span<const std::byte> file, std::span<const Box> boxes,
 
 Parts decode_parts_fast(std::span<const std::byte> file, std::span<const Box> boxes,
                         std::span<const int> sizes) {
-  std::map<int, std::vector<Box>> boxes_by_times;
-  std::vector<int> times_of_place;
-  for (size_t first = 0; first < boxes.size(); first += sizes.size()) {
-    const std::span<const Box> of_place = boxes.subspan(first, sizes.size());
-    times_of_place.push_back(reduction_for(of_place, sizes));
-    std::vector<Box>& alike = boxes_by_times[times_of_place.back()];
-    alike.insert(alike.end(), of_place.begin(), of_place.end());
+  struct Alike {
+    std::vector<size_t> places;
+    std::vector<Box> boxes;
+  };
+  std::map<int, Alike> by_times;
+  const size_t places = boxes.size() / sizes.size();
+  for (size_t place = 0; place < places; ++place) {
+    const std::span<const Box> own = boxes.subspan(place * sizes.size(), sizes.size());
+    Alike& alike = by_times[reduction_for(own, sizes)];
+    alike.places.push_back(place);
+    alike.boxes.insert(alike.boxes.end(), own.begin(), own.end());
   }
-  Parts parts;
-  std::map<int, size_t> part_by_times;
-  for (const auto& [times, alike] : boxes_by_times) {
-    part_by_times[times] = parts.parts.size();
-    parts.parts.push_back(decode_around_fast(file, bounds_of(alike), times));
+  Parts parts{.part_of_place = std::vector<size_t>(places)};
+  for (const auto& [times, alike] : by_times) {
+    for (const size_t place : alike.places) parts.part_of_place[place] = parts.parts.size();
+    parts.parts.push_back(decode_around_fast(file, bounds_of(alike.boxes), times));
   }
-  for (const int times : times_of_place) parts.part_of_place.push_back(part_by_times[times]);
   return parts;
 }
 
